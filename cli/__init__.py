@@ -1,0 +1,1 @@
+"""The `viral` command: parse, call one pipeline function, print."""

@@ -1,0 +1,33 @@
+"""Errors a user can cause while planning, writing or reading a feature store."""
+
+
+class StoreError(Exception):
+    """Base of every store error; the command line prints it in one line and exits with 2."""
+
+
+class UnknownCodecError(StoreError, ValueError):
+    """No codec of that name."""
+
+
+class PlanError(StoreError, ValueError):
+    """A plan cannot be made, does not fit the disk, or is not the plan of this store."""
+
+
+class FingerprintError(StoreError, ValueError):
+    """The store was made by another teacher, preprocessing, codec or grid."""
+
+
+class IncompleteStoreError(StoreError, ValueError):
+    """The store has not been finished; `viral cache build` resumes it."""
+
+
+class DamagedStoreError(StoreError, ValueError):
+    """Bytes on disk are not the bytes that were written."""
+
+
+class RejectedImageError(StoreError, KeyError):
+    """The image is known but could not be decoded when the store was built."""
+
+
+class UnknownKeyError(StoreError, KeyError):
+    """The store holds no record of that image."""

@@ -1,0 +1,1 @@
+"""The method: teachers, data, the MLLM with its alignment objective, benchmarks, analyses."""

@@ -1,0 +1,1 @@
+"""What goes into the model: images, conversations, token ids, batches, sample order."""

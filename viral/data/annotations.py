@@ -1,0 +1,84 @@
+"""LLaVA's annotation format: a JSON list (or JSON lines) of conversations, each with at most one image."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from viral.data.conversation import IMAGE_TAG
+from viral.errors import DataError, ImageError
+
+_EXAMPLE = '{"id": "0", "image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat is this?"}, {"from": "gpt", "value": "A cat."}]}'
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One conversation: its id, the image path as written (None: text only), question/answer turns."""
+
+    id: str
+    image: str | None
+    turns: tuple[tuple[str, str], ...]
+
+    @property
+    def num_words(self) -> int:
+        """Whitespace-separated words over all turns; what LLaVA's sampler calls the length."""
+        return sum(len(question.split()) + len(answer.split()) for question, answer in self.turns)
+
+
+def read_annotations(path: Path) -> list[Sample]:
+    """Read a LLaVA `.json` list or `.jsonl` file.
+
+    Raises:
+        DataError: missing file, broken JSON, or an entry that is not a LLaVA conversation.
+    """
+    if not path.is_file():
+        raise DataError(f"No annotation file at {path}. Give a LLaVA .json or .jsonl file with --data.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".jsonl":
+            entries = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            entries = json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid JSON: {error}. Expected entries like {_EXAMPLE}") from error
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f"{path} holds no list of conversations. Expected entries like {_EXAMPLE}")
+    return [_sample(entry, f"{path} entry {index}") for index, entry in enumerate(entries)]
+
+
+def resolve_image(root: Path, relative: str) -> Path:
+    """Path of an annotated image below `root`.
+
+    Raises:
+        ImageError: the path is absolute, or leaves the root by `..` or by a symbolic link.
+    """
+    real_root = root.resolve()
+    resolved = (real_root / relative).resolve()
+    if Path(relative).is_absolute() or not resolved.is_relative_to(real_root):
+        raise ImageError(f"image path {relative!r} leaves the image root {root}")
+    return resolved
+
+
+def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - this is the border where JSON becomes typed
+    if not isinstance(entry, dict) or not isinstance(entry.get("conversations"), list):
+        raise DataError(f"{where} has no 'conversations' list. Expected {_EXAMPLE}")
+    image = entry.get("image")
+    if image is not None and not isinstance(image, str):
+        raise DataError(f"{where}: 'image' is {type(image).__name__}, expected one path as a string.")
+    values: list[str] = []
+    for message in entry["conversations"]:
+        speaker = message.get("from") if isinstance(message, dict) else None
+        if speaker not in ("human", "gpt") or not isinstance(message.get("value"), str):
+            raise DataError(f"{where}: a turn is not {{'from': 'human'|'gpt', 'value': text}}. Expected {_EXAMPLE}")
+        if speaker == "gpt" and not values:
+            continue  # LLaVA drops a leading answer
+        if (speaker == "human") != (len(values) % 2 == 0):
+            raise DataError(f"{where}: human and gpt turns do not alternate.")
+        values.append(message["value"])
+    turns = tuple(zip(values[::2], values[1::2], strict=False))
+    if not turns:
+        raise DataError(f"{where}: no question with an answer.")
+    num_tags = sum(value.count(IMAGE_TAG) for value in values)
+    if num_tags != (image is not None):
+        raise DataError(f"{where}: {num_tags} {IMAGE_TAG} tags for {int(image is not None)} image(s); expected one tag per image.")
+    return Sample(str(entry.get("id", "")), image, turns)

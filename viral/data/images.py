@@ -1,0 +1,108 @@
+"""The one image path: bytes -> RGB -> square -> normalised pixels, shared by teacher and student.
+
+If teacher and student disagreed on any step here, their patch grids would look at different places.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from viral.errors import ConfigError, ImageError
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+SQUARE_MODES = ("pad", "crop")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PixelSpec:
+    """How a model wants its pixels: square side in px, per-channel mean and std of [0, 1] values."""
+
+    size: int
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+
+
+def mean_fill(mean: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Colour of the padding bars, `int(255 * mean)` as LLaVA computes it: (122, 116, 104) for CLIP."""
+    red, green, blue = (int(255 * channel) for channel in mean)
+    return red, green, blue
+
+
+def decode_image(source: Path | bytes) -> Image.Image:
+    """Decode by content, not by file name, into RGB.
+
+    EXIF orientation is *not* applied: LLaVA's training and evaluation code does not apply it either,
+    and teacher and student have to see the same picture.
+
+    Raises:
+        ImageError: missing file, not an image, truncated, or large enough to be a decompression bomb.
+    """
+    try:
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise ImageError(f"no such file: {source!s}") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImageError(f"refused as a decompression bomb: {error}") from error
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error ...
+        raise ImageError(f"not a readable image: {type(error).__name__}: {error}") from error
+
+
+def to_square(
+    image: Image.Image,
+    size: int,
+    mode: str = "pad",
+    fill: tuple[int, int, int] = mean_fill(CLIP_MEAN),
+) -> np.ndarray:
+    """Bring an RGB image to uint8 [size, size, 3].
+
+    `pad` (training; LLaVA's evaluation): paste in the middle of a square of the longer side, then
+    resize bicubically. `crop` (the VIRAL release's evaluation): resize the short side, cut the centre.
+
+    Raises:
+        ConfigError: unknown mode.
+    """
+    if mode == "pad":
+        square = _pad(image, fill).resize((size, size), Image.Resampling.BICUBIC)
+    elif mode == "crop":
+        square = _crop(image, size)
+    else:
+        raise ConfigError(f"Unknown image mode {mode!r}. Known: {', '.join(SQUARE_MODES)}.")
+    return np.asarray(square)
+
+
+def normalise(pixels_BHWC: np.ndarray, spec: PixelSpec) -> torch.Tensor:
+    """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] with the given statistics."""
+    scaled = torch.from_numpy(pixels_BHWC.astype(np.float32)) / 255.0
+    return ((scaled - torch.tensor(spec.mean)) / torch.tensor(spec.std)).movedim(-1, -3)
+
+
+def _pad(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
+    width, height = image.size
+    if width == height:
+        return image
+    side = max(width, height)
+    canvas = Image.new("RGB", (side, side), fill)
+    canvas.paste(image, ((side - width) // 2, (side - height) // 2))
+    return canvas
+
+
+def _crop(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    short = min(width, height)
+    width, height = int(size * width / short), int(size * height / short)
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    return resized.crop((left, top, left + size, top + size))

@@ -1,0 +1,1 @@
+"""Alignment objectives, one file each, looked up by name."""
