@@ -1,0 +1,42 @@
+"""A byte-level BPE tokenizer over the micro-world's texts; knows `<image>`, adds `<s>` in front."""
+
+from typing import TYPE_CHECKING
+
+from viral.data.conversation import IMAGE_TAG
+from viral.microworld.models import LLM_CONTEXT, VOCABULARY
+from viral.microworld.pretrain.corpus import texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+NUM_TEXTS = 2000
+
+
+def train_tokenizer(seed: int) -> "PreTrainedTokenizerFast":
+    """Learn the merges; the same seed gives the same file."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[PAD, BOS, IMAGE_TAG, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts(seed, NUM_TEXTS), trainer)
+    bos = tokenizer.token_to_id(BOS)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        additional_special_tokens=[IMAGE_TAG],
+        padding_side="right",
+        model_max_length=LLM_CONTEXT,
+        clean_up_tokenization_spaces=False,
+    )
