@@ -8,7 +8,10 @@ from typing import Any
 from viral.data.conversation import IMAGE_TAG
 from viral.errors import DataError, ImageError
 
-_EXAMPLE = '{"id": "0", "image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat is this?"}, {"from": "gpt", "value": "A cat."}]}'
+_EXAMPLE = (
+    '{"id": "0", "image": "a.jpg", "conversations": '
+    '[{"from": "human", "value": "<image>\\nWhat is this?"}, {"from": "gpt", "value": "A cat."}]}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - this is the bor
     for message in entry["conversations"]:
         speaker = message.get("from") if isinstance(message, dict) else None
         if speaker not in ("human", "gpt") or not isinstance(message.get("value"), str):
-            raise DataError(f"{where}: a turn is not {{'from': 'human'|'gpt', 'value': text}}. Expected {_EXAMPLE}")
+            raise DataError(
+                f"{where}: a turn is not {{'from': 'human'|'gpt', 'value': text}}. Expected {_EXAMPLE}"
+            )
         if speaker == "gpt" and not values:
             continue  # LLaVA drops a leading answer
         if (speaker == "human") != (len(values) % 2 == 0):
@@ -80,5 +85,7 @@ def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - this is the bor
         raise DataError(f"{where}: no question with an answer.")
     num_tags = sum(value.count(IMAGE_TAG) for value in values)
     if num_tags != (image is not None):
-        raise DataError(f"{where}: {num_tags} {IMAGE_TAG} tags for {int(image is not None)} image(s); expected one tag per image.")
+        raise DataError(
+            f"{where}: {num_tags} {IMAGE_TAG} tags for {int(image is not None)} image(s); expected one tag per image."
+        )
     return Sample(str(entry.get("id", "")), image, turns)

@@ -56,7 +56,9 @@ def decode_image(source: Path | bytes) -> Image.Image:
         raise ImageError(f"no such file: {source!s}") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageError(f"refused as a decompression bomb: {error}") from error
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error ...
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error ...
         raise ImageError(f"not a readable image: {type(error).__name__}: {error}") from error
 
 

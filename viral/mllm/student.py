@@ -8,6 +8,7 @@ import torch
 from viral.data.images import PixelSpec
 from viral.data.tokens import ImageTokens
 from viral.errors import WeightsError
+from viral.hub import require_source
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
@@ -62,7 +63,9 @@ def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
     except (OSError, ValueError) as error:
         raise WeightsError(_unavailable("tokenizer", source, error)) from error
     if not tokenizer.is_fast:
-        raise WeightsError(f"{source}: no fast tokenizer; convert it with transformers so it has a tokenizer.json.")
+        raise WeightsError(
+            f"{source}: no fast tokenizer; convert it with transformers so it has a tokenizer.json."
+        )
     return tokenizer
 
 
@@ -83,20 +86,25 @@ def load_pixel_spec(source: str) -> PixelSpec:
     return PixelSpec(size=side, mean=tuple(processor.image_mean), std=tuple(processor.image_std))
 
 
-def load_strictly(model_class: Any, source: str, *, dtype: str) -> Any:  # noqa: ANN401 - any HF model class
+def load_strictly(model_class: Any, source: str, *, dtype: str, ignore: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
     """`from_pretrained` that raises where transformers would only log.
 
     A missing weight would otherwise be drawn at random, which is how the release lost its teacher.
+    `ignore` names parts of keys that a larger checkpoint may hold beside this model's.
 
     Raises:
         WeightsError: nothing there, or keys missing, unexpected or of another shape.
     """
+    require_source(source, f"weights of {model_class.__name__}")
     try:
-        model, report = model_class.from_pretrained(source, dtype=getattr(torch, dtype), output_loading_info=True)
+        model, report = model_class.from_pretrained(
+            source, dtype=getattr(torch, dtype), output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(_unavailable(model_class.__name__, source, error)) from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if keys := sorted(map(str, report[problem])):
+        keys = sorted(str(key) for key in report[problem] if not any(part in str(key) for part in ignore))
+        if keys:
             raise WeightsError(
                 f"{source} does not fit {model_class.__name__}: {len(keys)} {problem.replace('_', ' ')}, "
                 f"first {', '.join(keys[:3])}. Give the weights of this architecture."

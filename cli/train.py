@@ -1,0 +1,44 @@
+"""`viral train` and `viral export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, e.g. align.layer=8."),
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Feature store made by `viral cache build`.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Named run to start from (default: llava15_7b_viral).")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A config.yaml instead of a recipe.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the run (default: runs/NAME).")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --output from its last checkpoint.")
+    ] = False,
+) -> None:
+    """Fine-tune the MLLM against cached teacher features (or without them: align.objective=none)."""
+    from pipelines.training.run import train_command
+
+    checkpoint = train_command(
+        settings or [], cache=cache, recipe=recipe, config=config, output=output, resume=resume
+    )
+    typer.echo(f"done: {checkpoint}")
+    typer.echo(f"next: viral export --run {checkpoint.parent.parent} --out DIR")
+
+
+def export(
+    run: Annotated[Path, typer.Option(help="Folder of a training run.")],
+    out: Annotated[Path, typer.Option(help="New folder for the merged model.")],
+    step: Annotated[int | None, typer.Option(help="Checkpoint to export (default: the newest).")] = None,
+) -> None:
+    """Merge a run's adapter into its base and write a plain Hugging Face folder."""
+    from pipelines.training.export import export_run
+
+    typer.echo(
+        f"wrote {export_run(run, out, step)}; load it with LlavaForConditionalGeneration.from_pretrained"
+    )

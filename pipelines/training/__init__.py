@@ -1,0 +1,1 @@
+"""Stage two: fine-tune the MLLM against cached teacher features."""

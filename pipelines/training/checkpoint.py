@@ -1,0 +1,134 @@
+"""Checkpoints: whole or absent, in safetensors and JSON, enough to resume exactly or to export.
+
+    <run>/checkpoints/step-000100/adapter/adapter_model.safetensors    LoRA and projector, PEFT's own layout
+                                  alignment_head.safetensors           absent for a baseline
+                                  optimizer.safetensors                AdamW moments by parameter name
+                                  trainer.json                         step and shapes of the run
+    <run>/checkpoints/LATEST                                           name of the newest complete one
+
+Random state is not saved: each step seeds its own (`loop.seed_step`).
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pipelines.training.optim import trainable
+from stores.publish import publish
+from viral.errors import WeightsError
+from viral.mllm.aligned import AlignedMllm
+
+LATEST = "LATEST"
+
+
+def save_checkpoint(
+    folder: Path, step: int, module: AlignedMllm, optimizer: torch.optim.Optimizer, keep: int
+) -> Path:
+    """Write the state after `step` optimizer steps under `folder`, then point LATEST at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{step:06d}"
+    partial = folder / f"{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    module.mllm.save_pretrained(partial / "adapter", save_embedding_layers=False)
+    if module.head is not None:
+        save_file(_contiguous(module.head.state_dict()), partial / "alignment_head.safetensors")
+    save_file(_optimizer_tensors(module, optimizer), partial / "optimizer.safetensors")
+    (partial / "trainer.json").write_text(json.dumps({"step": step}))
+    _sync_tree(partial)
+    shutil.rmtree(final, ignore_errors=True)  # a resumed run reaches the same step with the same bytes
+    partial.rename(final)
+    with publish(folder / LATEST) as pointer:
+        pointer.write_text(final.name)
+    for old in sorted(folder.glob("step-??????"))[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint, or None.
+
+    Raises:
+        WeightsError: LATEST names a checkpoint that is gone.
+    """
+    pointer = folder / LATEST
+    if not pointer.is_file():
+        return None
+    checkpoint = folder / pointer.read_text().strip()
+    if not (checkpoint / "trainer.json").is_file():
+        raise WeightsError(
+            f"{pointer} names {checkpoint.name}, which is not there; delete LATEST or restore it."
+        )
+    return checkpoint
+
+
+def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.optim.Optimizer) -> int:
+    """Restore weights and optimizer moments exactly; returns the number of steps already done.
+
+    Raises:
+        WeightsError: damaged, or of a run with other trainable tensors.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    adapter = _read(checkpoint / "adapter" / "adapter_model.safetensors")
+    _require_keys(checkpoint, adapter, get_peft_model_state_dict(module.mllm, save_embedding_layers=False))
+    set_peft_model_state_dict(module.mllm, adapter)
+    if module.head is not None:
+        head = _read(checkpoint / "alignment_head.safetensors")
+        _require_keys(checkpoint, head, module.head.state_dict())
+        module.head.load_state_dict(head)
+    state = _read(checkpoint / "optimizer.safetensors")
+    for name, parameter in trainable(module).items():
+        moments = {moment: state.get(f"{name}.{moment}") for moment in ("step", "exp_avg", "exp_avg_sq")}
+        if any(tensor is None for tensor in moments.values()):
+            raise WeightsError(f"{checkpoint} has no optimizer state for {name}; it belongs to another run.")
+        optimizer.state[parameter] = {
+            moment: tensor if moment == "step" else tensor.to(parameter.device)
+            for moment, tensor in moments.items()
+            if tensor is not None
+        }
+    return int(json.loads((checkpoint / "trainer.json").read_text())["step"])
+
+
+def _optimizer_tensors(module: AlignedMllm, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{moment}": optimizer.state[parameter][moment].detach().contiguous()
+        for name, parameter in trainable(module).items()
+        for moment in ("step", "exp_avg", "exp_avg_sq")
+    }
+
+
+def _contiguous(tensors: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"{path} cannot be read: {error}. Resume from an older checkpoint (edit LATEST)."
+        ) from error
+
+
+def _require_keys(checkpoint: Path, found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    found_shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    wanted_shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    if found_shapes != wanted_shapes:
+        odd = sorted(found_shapes.items() ^ wanted_shapes.items())
+        raise WeightsError(f"{checkpoint} is not of this run: {len(odd)} tensors differ, first {odd[0]}.")
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,52 @@
+"""Hand a run over: merge its adapter into its base and write a plain Hugging Face folder."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+from pipelines.training.checkpoint import latest_checkpoint
+from pipelines.training.config import read_config
+from pipelines.training.folder import CHECKPOINTS, CONFIG
+from pipelines.training.setup import DTYPES, build_student
+from viral.errors import ConfigError
+from viral.mllm.export import merge_adapter, save_student
+
+
+def export_run(run: Path, out: Path, step: int | None = None) -> Path:
+    """Write the model of `run` at `step` (default: its newest checkpoint) to `out`.
+
+    Merged in fp32, saved in the run's precision. Neither teacher nor alignment head is in the result.
+
+    Raises:
+        ConfigError: no run, no such checkpoint, or `out` is not empty.
+        WeightsError: base or adapter do not load.
+    """
+    config = read_config(run / CONFIG)
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty; give another --out.")
+    checkpoint = _checkpoint(run / CHECKPOINTS, step)
+    student = build_student(config.model, device="cpu", dtype="float32")
+    merge_adapter(student, checkpoint / "adapter")
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_student(student, partial, dtype=getattr(torch, DTYPES[config.precision]))
+    origin = {"run": config.name, "checkpoint": checkpoint.name, "config": config.model_dump(mode="json")}
+    (partial / "viral.json").write_text(json.dumps(origin, indent=2))
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
+    return out
+
+
+def _checkpoint(folder: Path, step: int | None) -> Path:
+    known = sorted(path.name for path in folder.glob("step-??????"))
+    checkpoint = latest_checkpoint(folder) if step is None else folder / f"step-{step:06d}"
+    if checkpoint is None or not checkpoint.is_dir():
+        wanted = "a checkpoint" if step is None else f"step {step}"
+        raise ConfigError(
+            f"{folder.parent} has not saved {wanted} yet. Saved: {', '.join(known) or 'nothing'}."
+        )
+    return checkpoint

@@ -1,0 +1,71 @@
+"""A run's folder: configuration, metrics, checkpoints; never somebody else's files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipelines.training.config import TrainConfig, read_config, write_config
+from stores.publish import publish
+from viral.errors import ConfigError
+
+CONFIG, METRICS, CHECKPOINTS = "config.yaml", "metrics.jsonl", "checkpoints"
+
+
+def open_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Create the folder of a new run, or check that a resumed one has the same configuration.
+
+    Raises:
+        ConfigError: the folder holds something else, an unfinished run without --resume, no run to resume,
+            or a run with other settings (each is named).
+    """
+    recorded = output / CONFIG
+    if not recorded.is_file():
+        if resume:
+            raise ConfigError(f"No run to resume in {output}: it has no {CONFIG}. Start it without --resume.")
+        if output.exists() and any(output.iterdir()):
+            raise ConfigError(f"{output} is not empty and holds no run of ours; give another --output.")
+        output.mkdir(parents=True, exist_ok=True)
+        with publish(recorded) as path:
+            path.write_text(write_config(config))
+        return
+    if not resume:
+        raise ConfigError(
+            f"{output} already holds a run; continue it with --resume, or give another --output."
+        )
+    if changed := _differences(read_config(recorded), config):
+        raise ConfigError(
+            f"{output} was started with other settings: {'; '.join(changed)}. "
+            "Resume with the same ones, or give another --output."
+        )
+
+
+def trim_metrics(output: Path, step: int) -> None:
+    """Drop metric lines after `step`, which a resumed run will write again."""
+    path = output / METRICS
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    with publish(path) as partial:
+        partial.write_text("".join(kept))
+
+
+def read_metrics(output: Path) -> list[dict[str, Any]]:
+    """The metrics of every finished step, in order."""
+    return [json.loads(line) for line in (output / METRICS).read_text().splitlines()]
+
+
+def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Settings that differ, as text; where a run computes may change, what it computes may not."""
+    flat_old, flat_new = (_flatten(config.model_dump(mode="json")) for config in (old, new))
+    free = {"device", "data.num_workers", "save_every", "keep_last"}
+    return [
+        f"{name} was {flat_old[name]}, now {value}"
+        for name, value in flat_new.items()
+        if name not in free and flat_old[name] != value
+    ]
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

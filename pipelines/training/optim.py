@@ -1,0 +1,45 @@
+"""Optimizer groups and the learning-rate schedule of LLaVA-1.5's LoRA recipe."""
+
+import math
+
+import torch
+from torch import nn
+
+from pipelines.training.config import OptimConfig
+from viral.mllm.lora import PROJECTOR
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that get gradients, by name."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def build_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW with two groups: the vision-language projector, and LoRA plus alignment head.
+
+    (Release, llava_trainer.py:150-213.)
+    """
+    parameters = trainable(module)
+    projector = [p for name, p in parameters.items() if PROJECTOR in name]
+    rest = [p for name, p in parameters.items() if PROJECTOR not in name]
+    groups = [
+        {"params": rest, "lr": config.lr, "base_lr": config.lr},
+        {"params": projector, "lr": config.projector_lr, "base_lr": config.projector_lr},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, weight_decay=config.weight_decay)
+
+
+def lr_factor(step: int, num_steps: int, warmup_ratio: float) -> float:
+    """Linear warm-up from 0, then cosine to 0; `step` counts from 0 as in transformers' schedule."""
+    num_warmup = math.ceil(warmup_ratio * num_steps)
+    if step < num_warmup:
+        return step / num_warmup
+    progress = (step - num_warmup) / max(1, num_steps - num_warmup)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Scale every group's base rate; returns the first group's rate, the one to log."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+    return float(optimizer.param_groups[0]["lr"])

@@ -1,0 +1,202 @@
+"""Turn a configuration into the pieces of a run, refusing early what would fail late."""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from pipelines.training.backends import Backend, get_backend
+from pipelines.training.config import ModelConfig, TrainConfig
+from pipelines.training.optim import build_optimizer, trainable
+from pipelines.training.targets import Decoder, make_decoder, open_targets
+from stores import FeatureStore
+from viral.data.annotations import Sample, read_annotations, resolve_image
+from viral.data.conversation import get_template
+from viral.data.dataset import Encoding, InstructionDataset, collate
+from viral.data.sampler import micro_batches
+from viral.errors import CacheMismatchError, ConfigError, DataError, ImageError
+from viral.mllm.aligned import AlignedMllm
+from viral.mllm.assemble import assemble_student
+from viral.mllm.head import alignment_head
+from viral.mllm.lora import add_lora
+from viral.mllm.student import Student, load_student
+from viral.objectives import get_objective
+
+log = logging.getLogger(__name__)
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+
+
+@dataclass(slots=True)
+class Run:
+    """All that the loop drives."""
+
+    config: TrainConfig
+    device: torch.device
+    module: AlignedMllm
+    optimizer: torch.optim.AdamW
+    backend: Backend
+    dataset: InstructionDataset
+    pad_token_id: int
+    num_steps: int
+    decoder: Decoder | None
+    kappa: float
+
+    def loader(self, first_step: int) -> DataLoader:
+        """Micro-batches from `first_step` on, in the order that (seed, step, rank) fixes."""
+        data, samples = self.config.data, self.dataset.samples
+        batches = micro_batches(
+            [sample.num_words for sample in samples],
+            [sample.image is not None for sample in samples],
+            global_batch=data.batch_size,
+            micro_batch=data.micro_batch_size,
+            seed=self.config.seed,
+            first_step=first_step,
+            last_step=self.num_steps,
+            rank=self.backend.rank,
+            world_size=self.backend.world_size,
+        )
+        return DataLoader(
+            self.dataset,
+            batch_sampler=list(batches),
+            collate_fn=partial(collate, pad_token_id=self.pad_token_id),
+            num_workers=data.num_workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+
+def build_run(config: TrainConfig, cache: Path | None) -> Run:
+    """Load the student, check cache and data against it, add LoRA and head.
+
+    Raises:
+        ConfigError, DataError, WeightsError, CacheMismatchError, StoreError: whatever does not fit.
+    """
+    device = pick_device(config.device)
+    objective = get_objective(config.align.objective)
+    if objective and cache is None:
+        raise ConfigError(
+            f"align.objective={config.align.objective} needs cached targets; give --cache PATH "
+            "(made by `viral cache build`), or set align.objective=none for a baseline."
+        )
+    backend_class = get_backend(config.backend)
+    samples = read_annotations(config.data.annotations)
+    student = build_student(config.model, device=str(device), dtype=DTYPES[config.precision])
+    store = open_targets(cache, config.align, student.image.count) if cache else None
+    samples = usable_samples(samples, config, store)
+    if objective is None:
+        store = None  # a baseline takes from a cache only the list of images it could not use
+    module = build_module(config, student, store.manifest.spec.dim if store else None)
+    optimizer = build_optimizer(module, config.optim)
+    steps = config.optim.max_steps or config.optim.num_epochs * (len(samples) // config.data.batch_size)
+    if len(samples) < config.data.batch_size:
+        raise ConfigError(
+            f"{len(samples)} usable samples do not fill one batch; lower data.batch_size={config.data.batch_size}."
+        )
+    assert student.tokenizer.pad_token_id is not None
+    encoding = Encoding(
+        tokenizer=student.tokenizer,
+        template=get_template(config.data.template),
+        image=student.image,
+        pixels=student.pixels,
+        max_length=config.data.max_length,
+    )
+    return Run(
+        config=config,
+        device=device,
+        module=module,
+        optimizer=optimizer,
+        backend=backend_class(module, optimizer),
+        dataset=InstructionDataset(samples, config.data.images, encoding, store),
+        pad_token_id=student.tokenizer.pad_token_id,
+        num_steps=steps,
+        decoder=make_decoder(store, device) if store else None,
+        kappa=store.manifest.kappa if store else 1.0,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:1` -> a device that exists.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"Device {name!r} is not available here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def build_student(config: ModelConfig, *, device: str, dtype: str) -> Student:
+    """One LLaVA folder, or the parts joined.
+
+    Raises:
+        WeightsError: something is missing or does not fit.
+    """
+    if config.llava is not None:
+        return load_student(config.llava, device=device, dtype=dtype)
+    assert config.llm is not None
+    assert config.tower is not None
+    assert config.projector is not None
+    return assemble_student(config.llm, config.tower, config.projector, device=device, dtype=dtype)
+
+
+def build_module(config: TrainConfig, student: Student, target_dim: int | None) -> AlignedMllm:
+    """LoRA inside the student, the alignment head beside it, both in training mode where they train."""
+    align, hidden_dim = config.align, student.model.config.text_config.hidden_size
+    adapted = add_lora(
+        student.model,
+        rank=config.lora.rank,
+        alpha=config.lora.alpha,
+        dropout=config.lora.dropout,
+        seed=config.seed,
+    )
+    if config.gradient_checkpointing:
+        adapted.activation_checkpointing_enable({"use_reentrant": False})
+    head = None
+    if target_dim is not None:
+        head = alignment_head(hidden_dim, target_dim, align.head_width, config.seed)
+        head.requires_grad_(align.train_head).to(student.model.device)
+    module = AlignedMllm(adapted, head, get_objective(align.objective), align.layer, align.weight)
+    module.train()
+    module.core.vision_tower.eval()
+    counts = {name: p.numel() for name, p in trainable(module).items()}
+    log.info("training %d tensors, %.2f M parameters", len(counts), sum(counts.values()) / 1e6)
+    return module
+
+
+def usable_samples(samples: list[Sample], config: TrainConfig, store: FeatureStore | None) -> list[Sample]:
+    """Samples whose image is there and, with a cache, was not rejected by it.
+
+    Raises:
+        DataError: there are unusable ones and `data.on_bad_image=error`, or nothing is left.
+    """
+    rejected = {reject.path: reject.reason for reject in store.rejects} if store else {}
+    problems: dict[str, str] = {}
+    for name in {sample.image for sample in samples if sample.image is not None}:
+        reason = rejected.get(name) or _missing(config.data.images, name)
+        if reason:
+            problems[name] = reason
+    if problems and config.data.on_bad_image == "error":
+        name, reason = min(problems.items())
+        raise DataError(
+            f"{len(problems)} images cannot be used, first {name!r}: {reason}. Fix them, or set data.on_bad_image=skip."
+        )
+    kept = [sample for sample in samples if sample.image not in problems]
+    if problems:
+        log.warning("left out %d samples with %d unusable images", len(samples) - len(kept), len(problems))
+    if store is not None and not any(sample.image for sample in kept):
+        raise CacheMismatchError("No sample with a usable image is left; there is nothing to align.")
+    return kept
+
+
+def _missing(root: Path, name: str) -> str | None:
+    try:
+        return None if resolve_image(root, name).is_file() else f"no such file under {root}"
+    except ImageError as error:
+        return str(error)

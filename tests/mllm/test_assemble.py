@@ -1,0 +1,119 @@
+"""Parts joined give the model they came from; every way they may not fit is one line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import LlavaForConditionalGeneration
+
+from tests import tiny
+from viral.errors import WeightsError
+from viral.mllm.assemble import add_image_token, assemble_student
+from viral.mllm.student import load_student
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory) -> dict[str, str]:
+    """The tiny LLaVA taken apart into the folders a user starts from."""
+    from transformers import LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("parts")
+    whole = tiny.llava()
+    llm = LlamaForCausalLM(whole.config.text_config)
+    llm.model, llm.lm_head = whole.model.language_model, whole.lm_head
+    llm.save_pretrained(folder / "llm")
+    tiny.tokenizer().save_pretrained(folder / "llm")
+    whole.model.vision_tower.save_pretrained(folder / "tower")
+    tiny.image_processor().save_pretrained(folder / "tower")
+    save_file(whole.model.multi_modal_projector.state_dict(), folder / "projector.safetensors")
+    return {
+        "llm": str(folder / "llm"),
+        "tower": str(folder / "tower"),
+        "projector": str(folder / "projector.safetensors"),
+    }
+
+
+def logits(model: LlavaForConditionalGeneration) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.tensor([[1, 50, *[3] * 16, 60, 61]])
+    pixels = torch.randn(1, 3, tiny.SIZE, tiny.SIZE, generator=generator)
+    with torch.no_grad():
+        return model(input_ids=ids, pixel_values=pixels).logits
+
+
+def test_parts_give_back_the_whole(parts):
+    student = assemble_student(**parts)
+    assert torch.equal(logits(student.model), logits(tiny.llava()))
+    assert student.image.count == 16
+    assert student.image.id == 3
+    assert not any(p.is_meta for p in student.model.parameters())
+    assert not any(b.is_meta for b in student.model.buffers())
+
+
+def test_llavas_own_projector_file_is_read(parts, tmp_path: Path):
+    projector = tiny.llava().model.multi_modal_projector.state_dict()
+    names = {"linear_1": "model.mm_projector.0", "linear_2": "model.mm_projector.2"}
+    renamed = {f"{names[key.split('.')[0]]}.{key.split('.')[1]}": tensor for key, tensor in projector.items()}
+    torch.save(renamed, tmp_path / "mm_projector.bin")
+    student = assemble_student(parts["llm"], parts["tower"], str(tmp_path))
+    assert torch.equal(logits(student.model), logits(tiny.llava()))
+
+
+def test_saved_and_loaded_by_plain_transformers(parts, tmp_path: Path):
+    assemble_student(**parts).model.save_pretrained(tmp_path)
+    assert torch.equal(
+        logits(LlavaForConditionalGeneration.from_pretrained(tmp_path).eval()), logits(tiny.llava())
+    )
+
+
+def test_a_vocabulary_without_image_token_keeps_its_logits(parts):
+    student = assemble_student(**parts)
+    student.tokenizer = tiny.tokenizer_without_image()
+    before = student.model.lm_head.weight.detach().clone()
+    add_image_token(student)
+    assert (
+        student.image.id
+        == student.model.config.image_token_id
+        == student.tokenizer.convert_tokens_to_ids("<image>")
+    )
+    assert torch.equal(student.model.lm_head.weight[: len(before)], before)
+
+
+@pytest.mark.parametrize("missing", ["llm", "tower", "projector"])
+def test_a_missing_part_is_named(parts, missing):
+    with pytest.raises(WeightsError, match="/nowhere"):
+        assemble_student(**{**parts, missing: "/nowhere"})
+
+
+def test_a_projector_of_another_width(parts, tmp_path: Path):
+    save_file({"linear_1.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match="not a projector for this tower"):
+        assemble_student(parts["llm"], parts["tower"], str(tmp_path))
+
+
+def test_damaged_and_empty_projector(parts, tmp_path: Path):
+    with pytest.raises(WeightsError, match=r"expected model.safetensors or mm_projector.bin"):
+        assemble_student(parts["llm"], parts["tower"], str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"\x00" * 20)
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
+        assemble_student(parts["llm"], parts["tower"], str(tmp_path))
+
+
+def test_a_missing_weight_is_an_error_not_random(llava_dir: Path, tmp_path: Path):
+    from safetensors.torch import load_file
+
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((llava_dir / name).read_bytes())
+    tensors = load_file(llava_dir / "model.safetensors")
+    dropped = sorted(tensors)[5]
+    save_file(
+        {k: t for k, t in tensors.items() if k != dropped}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(WeightsError, match="1 missing keys"):
+        load_student(str(tmp_path))
+
+
+def test_random_projector_only_when_asked(parts):
+    student = assemble_student(parts["llm"], parts["tower"], "random")
+    assert not torch.equal(logits(student.model), logits(tiny.llava()))

@@ -1,0 +1,140 @@
+"""Samples on demand: an image is read, hashed, decoded and paired with its cached target only when asked for."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from viral.data.annotations import Sample, resolve_image
+from viral.data.conversation import Template
+from viral.data.images import PixelSpec, decode_image, mean_fill, normalise, to_square
+from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue
+from viral.errors import DataError, ImageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class TargetReader(Protocol):
+    """What the trainer needs of a feature store: codes [T, W] by the SHA-256 of an image file."""
+
+    def read(self, key: str) -> np.ndarray:
+        """Codes of one image."""
+
+
+@dataclass(slots=True)
+class Example:
+    """One tokenised sample; pixels [3, S, S] and codes [T, W] only if it has an image."""
+
+    id: str
+    input_ids: list[int]
+    labels: list[int]
+    pixels: torch.Tensor | None
+    codes: np.ndarray | None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Right-padded ids, mask and labels [B, L]; pixels [N, 3, S, S]; codes [N, T, W] or None."""
+
+    ids: list[str]
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    labels: torch.Tensor
+    pixels: torch.Tensor
+    codes: torch.Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoding:
+    """How samples become tensors: everything fixed by the student and its template."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    template: Template
+    image: ImageTokens
+    pixels: PixelSpec
+    max_length: int
+
+
+class InstructionDataset(Dataset):
+    """LLaVA samples by index. A bad sample is returned as its error, for a worker cannot raise it legibly."""
+
+    def __init__(
+        self, samples: Sequence[Sample], image_root: Path, encoding: Encoding, targets: TargetReader | None
+    ) -> None:
+        self.samples, self.image_root = samples, image_root
+        self.encoding, self.targets = encoding, targets
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Example | Exception:
+        sample = self.samples[index]
+        try:
+            return self._example(sample)
+        except (ImageError, DataError) as error:
+            return DataError(f"sample {sample.id!r} (image {sample.image}): {error}")
+        except (
+            KeyError,
+            ValueError,
+            OSError,
+        ) as error:  # a store's own errors: unknown key, rejected, damaged
+            return error
+
+    def _example(self, sample: Sample) -> Example:
+        encoding = self.encoding
+        input_ids, labels = encode_dialogue(
+            list(sample.turns), encoding.tokenizer, encoding.template, encoding.image, encoding.max_length
+        )
+        if sample.image is None:
+            return Example(sample.id, input_ids, labels, None, None)
+        data = read_image_bytes(self.image_root, sample.image)
+        square = to_square(decode_image(data), encoding.pixels.size, "pad", mean_fill(encoding.pixels.mean))
+        codes = self.targets.read(hashlib.sha256(data).hexdigest()) if self.targets else None
+        return Example(sample.id, input_ids, labels, normalise(square, encoding.pixels), codes)
+
+
+def read_image_bytes(root: Path, relative: str) -> bytes:
+    """Bytes of an annotated image.
+
+    Raises:
+        ImageError: outside the root, missing or unreadable.
+    """
+    path = resolve_image(root, relative)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def collate(examples: list[Example | Exception], pad_token_id: int) -> Batch | Exception:
+    """Right-pad examples into a batch; the first error among them takes the batch's place."""
+    good: list[Example] = []
+    for example in examples:
+        if isinstance(example, Exception):
+            return example
+        good.append(example)
+    length = max(len(example.input_ids) for example in good)
+    input_ids = torch.full((len(good), length), pad_token_id)
+    labels = torch.full((len(good), length), IGNORE)
+    mask = torch.zeros((len(good), length), dtype=torch.long)
+    for row, example in enumerate(good):
+        size = len(example.input_ids)
+        input_ids[row, :size] = torch.tensor(example.input_ids)
+        labels[row, :size] = torch.tensor(example.labels)
+        mask[row, :size] = 1
+    pixels = [example.pixels for example in good if example.pixels is not None]
+    codes = [example.codes for example in good if example.codes is not None]
+    return Batch(
+        ids=[example.id for example in good],
+        input_ids=input_ids,
+        attention_mask=mask,
+        labels=labels,
+        pixels=torch.stack(pixels) if pixels else torch.empty(0),
+        codes=torch.from_numpy(np.stack(codes)) if codes else None,
+    )

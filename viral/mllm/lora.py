@@ -1,0 +1,38 @@
+"""LoRA on the language model, the projector trained in full: LLaVA-1.5's parameter-efficient recipe."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import LlavaForConditionalGeneration
+
+PROJECTOR = "multi_modal_projector"
+
+# A list of suffixes would match the vision tower's q_proj too, hence the full path.
+LORA_TARGETS = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+
+
+def add_lora(
+    model: "LlavaForConditionalGeneration", *, rank: int, alpha: int, dropout: float, seed: int
+) -> "PeftModel":
+    """Freeze the model, then train LoRA on the LLM's seven linears of every block and the whole projector.
+
+    Trainable tensors are fp32 whatever the base dtype: AdamW at 2e-5 would lose its updates in bf16.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)  # LoRA's A matrices
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=LORA_TARGETS,
+        modules_to_save=[PROJECTOR],
+    )
+    adapted = get_peft_model(model, config)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return adapted

@@ -1,0 +1,52 @@
+"""Read the hidden state of chosen layers out of a decoder, once per forward pass."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from viral.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import LlamaModel
+
+
+class LayerTap:
+    """Keeps the output of decoder block `l` (1-based) of each forward until it is taken.
+
+    The index is that of Hugging Face's `hidden_states`: 0 is the input embeddings, l the output of
+    block l, and the last one the output of the *final norm* (release, llava_llama.py:197-239). Forward
+    hooks sit outside gradient checkpointing, so a recomputed block does not fire them again.
+    """
+
+    def __init__(self, language_model: "LlamaModel", layers: tuple[int, ...]) -> None:
+        depth = len(language_model.layers)
+        self._hidden: dict[int, torch.Tensor] = {}
+        for layer in layers:
+            if not 0 <= layer <= depth:
+                raise ConfigError(
+                    f"align.layer={layer} is out of range; this LLM has layers 0 (input) to {depth}."
+                )
+            self._hook(language_model, layer, depth)
+
+    def take(self) -> dict[int, torch.Tensor]:
+        """Hidden states [B, L, D] by layer index; forgets them, so that no step keeps another's graph alive."""
+        taken, self._hidden = self._hidden, {}
+        return taken
+
+    def _hook(self, language_model: "LlamaModel", layer: int, depth: int) -> None:
+        if layer == 0:
+            first = language_model.layers[0]
+            first.register_forward_pre_hook(
+                lambda _m, args, kwargs: self._keep(0, _hidden_input(args, kwargs)), with_kwargs=True
+            )
+            return
+        module: nn.Module = language_model.norm if layer == depth else language_model.layers[layer - 1]
+        module.register_forward_hook(lambda _m, _args, output: self._keep(layer, output))
+
+    def _keep(self, layer: int, hidden_BLD: torch.Tensor) -> None:
+        self._hidden[layer] = hidden_BLD
+
+
+def _hidden_input(args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor]) -> torch.Tensor:
+    return args[0] if args else kwargs["hidden_states"]
