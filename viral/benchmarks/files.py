@@ -69,6 +69,11 @@ def group_sizes(benchmark: Benchmark, data_dir: Path) -> Mapping[str, tuple[int,
     return {group: (declared[group],) for group in benchmark.counts if group in declared}
 
 
+def write_counts(folder: Path, counts: Mapping[str, int]) -> None:
+    """Declare how many items per group a folder holds that is not the published benchmark."""
+    (folder / COUNTS_FILE).write_text(json.dumps(counts) + "\n", encoding="utf-8")
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (place for error messages, object) of each line that is not blank.
 

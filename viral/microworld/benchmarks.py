@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from viral.benchmarks.files import write_counts
 from viral.microworld.files import new_folder, save_picture, write_lines
 from viral.microworld.prompts import choices_of, cv_bench_prompt
 from viral.microworld.questions import (
@@ -75,6 +76,7 @@ def write_cv_bench(root: Path, num_count: int, num_relation: int, seed: int) -> 
             }
         )
     write_lines(root / "test_2d.jsonl", rows)
+    write_counts(root, {"count": num_count, "relation": num_relation})
 
 
 def write_mmvp(root: Path, num_pairs: int, seed: int) -> None:
@@ -115,6 +117,7 @@ def write_pope(root: Path, num_images: int, seed: int) -> None:
             for present, missing in zip(scene.shapes, absent, strict=True):
                 rows += _pope_rows(len(rows) + 1, name, present, missing)
         write_lines(root / "POPE" / f"pope_{split}.jsonl", rows)
+    write_counts(root / "POPE", dict.fromkeys(POPE_SPLITS, len(rows)))
 
 
 def _count_item(rng: Rng, index: int) -> tuple[Scene, Question, list[Thing]]:

@@ -1,0 +1,127 @@
+"""Loading: the published sizes, declared subsets, and everything that can be wrong with a folder."""
+
+import json
+
+import pytest
+
+from tests.benchmarks import worlds
+from viral.benchmarks import get_benchmark, get_profile, load_items
+from viral.benchmarks.files import require_images
+from viral.errors import DataError, UnknownNameError
+
+CVBENCH, POPE = get_benchmark("cvbench"), get_benchmark("pope")
+
+
+def test_the_published_cvbench_has_1438_items(tmp_path):
+    worlds.write_lines(tmp_path / "cvbench/test_2d.jsonl", worlds.cvbench_rows(788, 650))
+    items = load_items(CVBENCH, tmp_path)
+    assert len(items) == 1438
+    assert items[0].image == tmp_path / "cvbench/img/2D/0.png"
+    assert {item.chance for item in items} == {1 / 4, 1 / 3, 1 / 2}
+
+
+@pytest.mark.parametrize("num_random", [2910, 3000])
+def test_both_published_popes(tmp_path, num_random):
+    for split, size in (("random", num_random), ("popular", 3000), ("adversarial", 3000)):
+        worlds.write_lines(tmp_path / f"POPE/pope_{split}.jsonl", worlds.pope_rows(size, split))
+    items = load_items(POPE, tmp_path)
+    assert len(items) == num_random + 6000
+    assert items[0].id == "random/1"
+    assert items[-1].id == "adversarial/3000"
+    assert items[0].image == tmp_path / "COCO2014/val2014/COCO_val2014_000000000000.jpg"
+
+
+def test_another_size_is_refused_unless_the_folder_declares_it(tmp_path):
+    worlds.cvbench(tmp_path)
+    assert len(load_items(CVBENCH, tmp_path)) == 10
+    (tmp_path / "cvbench/counts.json").unlink()
+    with pytest.raises(DataError, match=r"6 items in group 'count', expected 788.*counts\.json"):
+        load_items(CVBENCH, tmp_path)
+
+
+def test_a_declared_subset_must_be_complete_too(tmp_path):
+    worlds.cvbench(tmp_path)
+    path = tmp_path / "cvbench/test_2d.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match="3 items in group 'relation', expected 4"):
+        load_items(CVBENCH, tmp_path)
+
+
+def test_a_subset_may_leave_out_a_split(tmp_path):
+    worlds.pope(tmp_path)
+    (tmp_path / "POPE/pope_adversarial.jsonl").unlink()
+    (tmp_path / "POPE/counts.json").write_text('{"popular": 4, "random": 6}')
+    assert [item.group for item in load_items(POPE, tmp_path)] == ["random"] * 6 + ["popular"] * 4
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"count": 0}', '{"count": true}', '{"random": 3}', "{"])
+def test_counts_must_be_items_per_group(tmp_path, text):
+    worlds.cvbench(tmp_path)
+    (tmp_path / "cvbench/counts.json").write_text(text)
+    with pytest.raises(DataError, match=r"counts\.json"):
+        load_items(CVBENCH, tmp_path)
+
+
+def broken_row(tmp_path, benchmark, **changes):
+    """The benchmark with its second row changed; a field set to `...` is removed."""
+    path = {"cvbench": "cvbench/test_2d.jsonl", "pope": "POPE/pope_random.jsonl"}[benchmark]
+    {"cvbench": worlds.cvbench, "pope": worlds.pope}[benchmark](tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / path).read_text().splitlines()]
+    rows[1] = {name: value for name, value in (rows[1] | changes).items() if value is not ...}
+    worlds.write_lines(tmp_path / path, rows)
+    return load_items(get_benchmark(benchmark), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "changes", "message"),
+    [
+        ("cvbench", {"answer": "(E)"}, r"line 2: answer '\(E\)'; expected \(A\) to \(C\)"),
+        ("cvbench", {"answer": "left"}, "answer 'left'"),
+        ("cvbench", {"task": "Depth"}, "line 2: task 'depth'; expected one of count, relation"),
+        ("cvbench", {"prompt": ...}, "line 2 has no field 'prompt'; it holds idx, "),
+        ("cvbench", {"choices": "3, 1"}, "choices is str"),
+        ("cvbench", {"choices": []}, "answer"),
+        ("cvbench", {"idx": 0}, r"1 ids occur twice.*'0'"),
+        ("cvbench", {"filename": "../../secret.png"}, "leaves the image root"),
+        ("cvbench", {"filename": "/etc/passwd"}, "leaves the image root"),
+        ("pope", {"label": "Yes"}, "line 2: label 'Yes'; expected 'yes' or 'no'"),
+        ("pope", {"question_id": 1}, r"1 ids occur twice.*'random/1'"),
+        ("pope", {"image": ...}, "no field 'image'"),
+        ("pope", {"text": None}, "text is NoneType"),
+    ],
+)
+def test_a_broken_row_is_named(tmp_path, benchmark, changes, message):
+    with pytest.raises(DataError, match=message):
+        broken_row(tmp_path, benchmark, **changes)
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    worlds.pope(tmp_path)
+    path = tmp_path / "POPE/pope_popular.jsonl"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(DataError, match=r"pope_popular\.jsonl line 4 is not valid JSON"):
+        load_items(POPE, tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n\n", b"\xff\xfe", b"[1]\n"])
+def test_a_file_that_is_no_benchmark(tmp_path, content):
+    worlds.cvbench(tmp_path)
+    path = tmp_path / "cvbench/test_2d.jsonl"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError, match=r"test_2d\.jsonl"):
+        load_items(CVBENCH, tmp_path)
+
+
+def test_missing_pictures_are_counted_before_anything_is_generated(tmp_path):
+    items = load_items(CVBENCH, worlds.cvbench(tmp_path))
+    require_images(items)
+    (tmp_path / "cvbench/img/2D/3.png").unlink()
+    with pytest.raises(DataError, match=r"1 images are missing, first .*3\.png"):
+        require_images(items)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(UnknownNameError, match=r"Unknown benchmark 'mmvp'\. Known: cvbench, pope"):
+        get_benchmark("mmvp")
+    with pytest.raises(UnknownNameError, match=r"Unknown evaluation profile 'release'\. Known: clean, paper"):
+        get_profile("release")

@@ -1,0 +1,79 @@
+"""POPE's confusion matrix, its two headlines, and the published numbers."""
+
+from pathlib import Path
+
+import pytest
+
+from viral.benchmarks import Item, get_benchmark, summarise
+
+POPE = get_benchmark("pope")
+
+
+def items_of(split: str, labels: str) -> list[Item]:
+    """One item per character: y or n."""
+    return [
+        Item(
+            id=f"{split}/{index}", group=split, image=Path("x"), question="?",
+            answer="yes" if label == "y" else "no", options=("yes", "no"),
+        )
+        for index, label in enumerate(labels)
+    ]  # fmt: skip
+
+
+def test_the_published_llava_confusion_matrix():
+    # LLaVA-1.5-7B on the 2,910-item random file: TP 1183, FP 31, TN 1379, FN 317 -> accuracy 88.04, F1 87.18.
+    items = items_of("random", "y" * 1500 + "n" * 1410)
+    said = ["yes"] * 1183 + ["no"] * 317 + ["yes"] * 31 + ["no"] * 1379
+    scores = summarise(
+        POPE, items, {item.id: reply for item, reply in zip(items, said, strict=True)}, "clean"
+    )
+    split = scores["splits"]["random"]
+    assert [split[cell] for cell in ("tp", "fp", "tn", "fn")] == [1183, 31, 1379, 317]
+    assert split["accuracy"] == pytest.approx(88.04, abs=0.005)
+    assert split["f1"] == pytest.approx(87.18, abs=0.005)
+    assert split["precision"] == pytest.approx(100 * 1183 / 1214)
+    assert split["recall"] == pytest.approx(100 * 1183 / 1500)
+    assert split["yes_ratio"] == pytest.approx(100 * 1214 / 2910)
+
+
+def test_headlines_are_means_of_splits_not_pooled():
+    items = items_of("random", "yyyy") + items_of("popular", "nn") + items_of("adversarial", "yn")
+    replies = {item.id: "yes" for item in items}
+    paper = summarise(POPE, items, replies, "paper")
+    assert paper["headline"] == {"name": "mean accuracy", "percent": pytest.approx((100 + 0) / 2)}
+    assert paper["overall"]["accuracy"] == pytest.approx(100 * 5 / 8)
+    clean = summarise(POPE, items, replies, "clean")
+    assert clean["headline"] == {"name": "mean F1", "percent": pytest.approx((100 + 0 + 200 / 3) / 3)}
+
+
+def test_an_unread_reply_is_wrong_and_counted_but_never_a_no():
+    items = items_of("random", "yn")
+    scores = summarise(POPE, items, {"random/0": "maybe", "random/1": "maybe"}, "paper")
+    assert scores["unparsed"] == {"count": 2, "percent": 100.0}
+    split = scores["splits"]["random"]
+    assert [split[cell] for cell in ("tp", "fp", "tn", "fn")] == [0, 0, 0, 0]
+    assert split["accuracy"] == split["recall"] == split["f1"] == split["yes_ratio"] == 0.0
+    assert split["precision"] is None
+
+
+def test_the_official_rule_turns_silence_into_yes():
+    items = items_of("random", "yn")
+    scores = summarise(POPE, items, {"random/0": "", "random/1": ""}, "clean")
+    assert scores["unparsed"]["count"] == 0
+    assert scores["splits"]["random"]["yes_ratio"] == 100.0
+
+
+def test_yes_ratio_is_a_property_of_the_replies_not_of_the_labels():
+    items = items_of("random", "ynyn")
+    for said, ratio in (("yes", 100.0), ("no", 0.0)):
+        scores = summarise(POPE, items, dict.fromkeys((item.id for item in items), said), "paper")
+        assert scores["splits"]["random"]["yes_ratio"] == ratio
+        assert scores["groups"]["random"]["accuracy"] == scores["groups"]["random"]["chance"] == 50.0
+
+
+def test_a_headline_over_splits_needs_them_all():
+    items = items_of("random", "yn") + items_of("popular", "yn")
+    scores = summarise(POPE, items, {"random/0": "yes"}, "paper", partial=True)
+    assert scores["headline"]["percent"] is None
+    assert scores["scored"] == 1
+    assert scores["items"] == 4
