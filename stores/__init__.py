@@ -1,1 +1,53 @@
-"""Feature stores: plan, codec, shard, manifest, verify. numpy and zarr only; knows neither torch nor `viral`."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stores.codecs import CODECS as CODECS
+    from stores.codecs import Codec as Codec
+    from stores.codecs import get_codec as get_codec
+    from stores.create import create_store as create_store
+    from stores.lock import build_lock as build_lock
+    from stores.manifest import Manifest as Manifest
+    from stores.manifest import load_manifest as load_manifest
+    from stores.plan import Plan as Plan
+    from stores.plan import Reject as Reject
+    from stores.plan import load_plan as load_plan
+    from stores.reader import FeatureStore as FeatureStore
+    from stores.reader import open_store as open_store
+    from stores.report import CosineStats as CosineStats
+    from stores.report import ShardReport as ShardReport
+    from stores.space import check_space as check_space
+    from stores.spec import StoreSpec as StoreSpec
+    from stores.zarr_store import finish_store as finish_store
+    from stores.zarr_store import pending_shards as pending_shards
+    from stores.zarr_store import write_shard as write_shard
+
+_HOME = {
+    "CODECS": "codecs",
+    "Codec": "codecs",
+    "CosineStats": "report",
+    "FeatureStore": "reader",
+    "Manifest": "manifest",
+    "Plan": "plan",
+    "Reject": "plan",
+    "ShardReport": "report",
+    "StoreSpec": "spec",
+    "build_lock": "lock",
+    "check_space": "space",
+    "create_store": "create",
+    "finish_store": "zarr_store",
+    "get_codec": "codecs",
+    "load_manifest": "manifest",
+    "load_plan": "plan",
+    "open_store": "reader",
+    "pending_shards": "zarr_store",
+    "write_shard": "zarr_store",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute can be anything
+    # On demand: the command line imports `stores.errors`, and should not pay for numpy to do so.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"stores.{_HOME[name]}"), name)

@@ -4,9 +4,20 @@
 class StoreError(Exception):
     """Base of every store error; the command line prints it in one line and exits with 2."""
 
+    # KeyError, which two subclasses also are, would print its message in quotes.
+    __str__ = BaseException.__str__
+
+
+class MissingStoreError(StoreError, FileNotFoundError):
+    """There is no feature store at that path."""
+
 
 class UnknownCodecError(StoreError, ValueError):
     """No codec of that name."""
+
+
+class CodecError(StoreError, ValueError):
+    """Features cannot be encoded: not finite, or out of the codec's range."""
 
 
 class PlanError(StoreError, ValueError):
@@ -15,6 +26,18 @@ class PlanError(StoreError, ValueError):
 
 class FingerprintError(StoreError, ValueError):
     """The store was made by another teacher, preprocessing, codec or grid."""
+
+
+class FormatVersionError(StoreError, ValueError):
+    """The store was written by a newer version of this package."""
+
+
+class LockedStoreError(StoreError, BlockingIOError):
+    """Another process is building this store."""
+
+
+class DiskFullError(StoreError):
+    """The disk filled up during a write; nothing half-written is left behind."""
 
 
 class IncompleteStoreError(StoreError, ValueError):

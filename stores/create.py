@@ -1,0 +1,107 @@
+"""Create a store: Zarr metadata, keys and tables first, `plan.json` last. Safe to interrupt and to repeat."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from stores.arrays import read_tables
+from stores.canonical import seal
+from stores.codecs import TABLE_SEED
+from stores.errors import DamagedStoreError, FingerprintError, PlanError
+from stores.layout import (
+    CODES,
+    GROUP,
+    KEYS,
+    LOGS,
+    MANIFEST,
+    PLAN,
+    REJECTS,
+    REPORTS,
+    array_metadata,
+    report_file,
+    shard_file,
+    store_files,
+    whole_array,
+)
+from stores.plan import Plan, load_plan
+from stores.publish import make_folder, write_bytes, write_json
+from stores.space import reporting_full_disk
+from stores.spec import differences
+from stores.zarr_metadata import zarr_metadata
+
+_OUR_FILES = re.compile(
+    rf"{REJECTS}|{MANIFEST}|{REPORTS}/\d+\.json|(codes|keys|rotation|signs)/(zarr\.json|c\.\d+\.0(\.0)?)"
+)
+
+
+def create_store(root: Path, plan: Plan) -> None:
+    """Make `root` a store of this plan, with no shard yet; a store of the same plan is left as it is.
+
+    Call it while holding `build_lock(root)`, which has made sure that the folder is ours to write.
+
+    Raises:
+        FingerprintError: `root` is a store of another teacher, codec, grid ...; names the fields.
+        PlanError: `root` is a store of other images.
+        DiskFullError: no room; run again to resume.
+    """
+    exists = (root / PLAN).is_file()
+    if exists:
+        _require_same(root, load_plan(root), plan)
+    else:
+        _remove_leftovers(root, plan)
+    with reporting_full_disk(root, plan.total_bytes):
+        for folder in (CODES, REPORTS, LOGS):
+            make_folder(root / folder)
+        for name, content in _setup_files(root, plan).items():
+            if not (exists and (root / name).is_file()):
+                write_bytes(root / name, content)
+        if not exists:
+            write_json(root / PLAN, seal(plan.to_json()))
+
+
+def setup_names(plan: Plan) -> list[str]:
+    """Files of a created store, `plan.json` excluded."""
+    arrays = (KEYS, *plan.codec.tables)
+    metadata = [GROUP, array_metadata(CODES), *map(array_metadata, arrays)]
+    return [*metadata, *map(whole_array, arrays)]
+
+
+def keys_array(plan: Plan) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    """Keys as stored: uint8 [N, 32]."""
+    return np.frombuffer(bytes.fromhex("".join(plan.keys)), np.uint8).reshape(-1, 32)
+
+
+def _setup_files(root: Path, plan: Plan) -> dict[str, bytes]:
+    try:
+        # Published whole in an earlier, interrupted call: shards that name these tables stay valid.
+        tables = read_tables(root, plan.codec)
+    except DamagedStoreError:
+        tables = plan.codec.make_tables(plan.spec.num_tokens, plan.spec.dim, TABLE_SEED)
+    arrays = {KEYS: keys_array(plan), **tables}
+    metadata = zarr_metadata(plan.spec, len(plan.keys), arrays)
+    return metadata | {whole_array(name): array.tobytes() for name, array in arrays.items()}
+
+
+def _require_same(root: Path, found: Plan, expected: Plan) -> None:
+    found_json, expected_json = found.to_json(), expected.to_json()
+    fields = differences(found_json["spec"], expected_json["spec"])
+    if fields:
+        raise FingerprintError(
+            f"{root} is a store of another kind: {'; '.join(fields)}. Choose another --out, or the settings it has."
+        )
+    for name in ("images", "rejects"):
+        if found_json[name] != expected_json[name]:
+            raise PlanError(
+                f"{root} was planned for other {name} ({len(found_json[name])} then, {len(expected_json[name])} now); "
+                "the annotations or the image files have changed. Choose another --out."
+            )
+
+
+def _remove_leftovers(root: Path, plan: Plan) -> None:
+    """An interrupted creation, perhaps of another plan, left this: drop what ours will not replace."""
+    shards = range(plan.num_shards)
+    expected = {*setup_names(plan), *map(shard_file, shards), *map(report_file, shards)}
+    for name in store_files(root):
+        if _OUR_FILES.fullmatch(name) and name not in expected:
+            (root / name).unlink()

@@ -1,0 +1,50 @@
+"""Names inside a store folder. Everything below `logs/` is the builder's own and no part of the store."""
+
+from pathlib import Path
+
+GROUP = "zarr.json"
+PLAN = "plan.json"
+REJECTS = "rejects.jsonl"
+MANIFEST = "manifest.json"
+CODES = "codes"
+KEYS = "keys"
+REPORTS = "reports"
+LOGS = "logs"
+PARTIAL = ".partial"
+"""Suffix of a file that is still being written."""
+
+_TOP_NAMES = {GROUP, PLAN, REJECTS, MANIFEST, CODES, KEYS, "rotation", "signs", REPORTS, LOGS}
+
+FORMAT = "viral feature store"
+FORMAT_VERSION = 1
+
+
+def array_metadata(array: str) -> str:
+    """Zarr metadata of an array."""
+    return f"{array}/zarr.json"
+
+
+def whole_array(array: str) -> str:
+    """The single chunk of a two-dimensional array that is stored in one piece."""
+    return f"{array}/c.0.0"
+
+
+def shard_file(shard_id: int) -> str:
+    """Zarr's name for shard `shard_id` of `codes`."""
+    return f"{CODES}/c.{shard_id}.0.0"
+
+
+def report_file(shard_id: int) -> str:
+    """The report beside a shard; it is written last and marks the shard as done."""
+    return f"{REPORTS}/{shard_id}.json"
+
+
+def store_files(root: Path) -> list[str]:
+    """Relative names of all files below `root` but `logs/`, sorted."""
+    names = (path.relative_to(root) for path in root.rglob("*") if not path.is_dir() or path.is_symlink())
+    return sorted(name.as_posix() for name in names if name.parts[0] != LOGS)
+
+
+def is_our_name(name: str) -> bool:
+    """Whether a store's top folder may hold an entry of this name."""
+    return name in _TOP_NAMES or name.endswith(PARTIAL)

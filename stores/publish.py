@@ -1,0 +1,65 @@
+"""Publish or nothing: a file appears under its name complete and durable, or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stores.canonical import canonical_json
+from stores.layout import PARTIAL
+
+
+@contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Yield a private name in the same folder; give the file its real name only if the body succeeds.
+
+    The file is on the disk before it is renamed, and the rename is on the disk when this returns: a
+    power loss leaves the old file or the new one.
+    """
+    make_folder(path.parent)
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Publish `data` as the file `path`."""
+    with publish(path) as partial:
+        partial.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything JSON can hold
+    """Publish `value` as canonical JSON."""
+    write_bytes(path, canonical_json(value))
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents so that they survive a power loss."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
+def remove_partials(root: Path) -> list[Path]:
+    """Delete what killed writers left behind below `root`; call it only while holding the build lock."""
+    stale = sorted(root.rglob(f"*{PARTIAL}"))
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return stale
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
