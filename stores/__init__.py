@@ -1,3 +1,4 @@
+"""Feature stores: plan, codec, shard, manifest, verify. numpy and zarr only; knows neither torch nor `viral`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from stores.report import ShardReport as ShardReport
     from stores.space import check_space as check_space
     from stores.spec import StoreSpec as StoreSpec
+    from stores.verify import VerifyReport as VerifyReport
+    from stores.verify import repair_store as repair_store
+    from stores.verify import verify_store as verify_store
     from stores.zarr_store import finish_store as finish_store
     from stores.zarr_store import pending_shards as pending_shards
     from stores.zarr_store import write_shard as write_shard
@@ -33,6 +37,7 @@ _HOME = {
     "Reject": "plan",
     "ShardReport": "report",
     "StoreSpec": "spec",
+    "VerifyReport": "verify",
     "build_lock": "lock",
     "check_space": "space",
     "create_store": "create",
@@ -42,6 +47,8 @@ _HOME = {
     "load_plan": "plan",
     "open_store": "reader",
     "pending_shards": "zarr_store",
+    "repair_store": "verify",
+    "verify_store": "verify",
     "write_shard": "zarr_store",
 }
 

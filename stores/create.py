@@ -5,21 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
-from stores.arrays import read_tables
+from stores.arrays import read_tables, zarr_metadata
 from stores.canonical import seal
 from stores.codecs import TABLE_SEED
 from stores.errors import DamagedStoreError, FingerprintError, PlanError
 from stores.layout import (
     CODES,
-    GROUP,
     KEYS,
     LOGS,
     MANIFEST,
     PLAN,
     REJECTS,
     REPORTS,
-    array_metadata,
     report_file,
+    setup_files,
     shard_file,
     store_files,
     whole_array,
@@ -28,7 +27,6 @@ from stores.plan import Plan, load_plan
 from stores.publish import make_folder, write_bytes, write_json
 from stores.space import reporting_full_disk
 from stores.spec import differences
-from stores.zarr_metadata import zarr_metadata
 
 _OUR_FILES = re.compile(
     rf"{REJECTS}|{MANIFEST}|{REPORTS}/\d+\.json|(codes|keys|rotation|signs)/(zarr\.json|c\.\d+\.0(\.0)?)"
@@ -53,18 +51,11 @@ def create_store(root: Path, plan: Plan) -> None:
     with reporting_full_disk(root, plan.total_bytes):
         for folder in (CODES, REPORTS, LOGS):
             make_folder(root / folder)
-        for name, content in _setup_files(root, plan).items():
+        for name, content in _contents(root, plan).items():
             if not (exists and (root / name).is_file()):
                 write_bytes(root / name, content)
         if not exists:
             write_json(root / PLAN, seal(plan.to_json()))
-
-
-def setup_names(plan: Plan) -> list[str]:
-    """Files of a created store, `plan.json` excluded."""
-    arrays = (KEYS, *plan.codec.tables)
-    metadata = [GROUP, array_metadata(CODES), *map(array_metadata, arrays)]
-    return [*metadata, *map(whole_array, arrays)]
 
 
 def keys_array(plan: Plan) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
@@ -72,7 +63,7 @@ def keys_array(plan: Plan) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
     return np.frombuffer(bytes.fromhex("".join(plan.keys)), np.uint8).reshape(-1, 32)
 
 
-def _setup_files(root: Path, plan: Plan) -> dict[str, bytes]:
+def _contents(root: Path, plan: Plan) -> dict[str, bytes]:
     try:
         # Published whole in an earlier, interrupted call: shards that name these tables stay valid.
         tables = read_tables(root, plan.codec)
@@ -101,7 +92,7 @@ def _require_same(root: Path, found: Plan, expected: Plan) -> None:
 def _remove_leftovers(root: Path, plan: Plan) -> None:
     """An interrupted creation, perhaps of another plan, left this: drop what ours will not replace."""
     shards = range(plan.num_shards)
-    expected = {*setup_names(plan), *map(shard_file, shards), *map(report_file, shards)}
+    expected = {*setup_files(plan.codec.tables), *map(shard_file, shards), *map(report_file, shards)}
     for name in store_files(root):
         if _OUR_FILES.fullmatch(name) and name not in expected:
             (root / name).unlink()

@@ -1,5 +1,6 @@
 """Names inside a store folder. Everything below `logs/` is the builder's own and no part of the store."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 GROUP = "zarr.json"
@@ -37,6 +38,17 @@ def shard_file(shard_id: int) -> str:
 def report_file(shard_id: int) -> str:
     """The report beside a shard; it is written last and marks the shard as done."""
     return f"{REPORTS}/{shard_id}.json"
+
+
+def setup_files(tables: Iterable[str]) -> list[str]:
+    """Files of a created store with these tables, `plan.json` excluded."""
+    arrays = (KEYS, *tables)
+    return [GROUP, array_metadata(CODES), *map(array_metadata, arrays), *map(whole_array, arrays)]
+
+
+def small_files(tables: Iterable[str], num_shards: int) -> list[str]:
+    """Every file of a finished store but the shards and the manifest."""
+    return [*setup_files(tables), PLAN, REJECTS, *map(report_file, range(num_shards))]
 
 
 def store_files(root: Path) -> list[str]:

@@ -63,14 +63,11 @@ class Plan:
     @property
     def num_shards(self) -> int:
         """Shard files; the last may be partial."""
-        return -(-len(self.keys) // self.spec.shard_size)
+        return self.spec.num_shards(len(self.keys))
 
     def rows(self, shard_id: int) -> range:
         """Rows of one shard."""
-        if not 0 <= shard_id < self.num_shards:
-            raise IndexError(f"shard {shard_id} of {self.num_shards}")
-        start = shard_id * self.spec.shard_size
-        return range(start, min(start + self.spec.shard_size, len(self.keys)))
+        return self.spec.rows(len(self.keys), shard_id)
 
     @property
     def record_bytes(self) -> int:

@@ -43,6 +43,17 @@ class StoreSpec:
         """Patches of one image."""
         return self.grid[0] * self.grid[1]
 
+    def num_shards(self, num_records: int) -> int:
+        """Shard files for that many records; the last may be partial."""
+        return -(-num_records // self.shard_size)
+
+    def rows(self, num_records: int, shard_id: int) -> range:
+        """Rows of one shard of a store of `num_records`."""
+        if not 0 <= shard_id < self.num_shards(num_records):
+            raise IndexError(f"shard {shard_id} of {self.num_shards(num_records)}")
+        start = shard_id * self.shard_size
+        return range(start, min(start + self.shard_size, num_records))
+
     @property
     def record_shape(self) -> tuple[int, int]:
         """Codes of one image: tokens, channels."""

@@ -8,9 +8,8 @@ from typing import Any
 import numpy.typing as npt
 
 from stores.canonical import canonical_json, seal, sha256
-from stores.create import setup_names
 from stores.errors import DamagedStoreError, IncompleteStoreError, StoreError
-from stores.layout import MANIFEST, PLAN, REJECTS, report_file, shard_file
+from stores.layout import MANIFEST, REJECTS, shard_file, small_files
 from stores.manifest import Manifest
 from stores.plan import Plan
 from stores.publish import publish, write_bytes, write_json
@@ -66,29 +65,33 @@ def finish_store(root: Path, plan: Plan) -> Manifest:
             "run the same `viral cache build` again, it resumes."
         )
     reports = [StoredReport.read(root, shard).report for shard in range(plan.num_shards)]
-    cosine = merge_cosines(reports)
-    if cosine is None:
-        raise StoreError(
-            f"None of {len(plan.keys)} images could be encoded; the reasons are in {root / 'reports'}."
-        )
     with reporting_full_disk(root, plan.total_bytes):
         write_bytes(root / REJECTS, rejects_bytes(plan, reports))
-        names = small_files(plan)
-        manifest = Manifest(
-            spec=plan.spec,
-            num_images=len(plan.keys),
-            num_records=sum(report.num_records for report in reports),
-            num_rejects=len(plan.rejects) + sum(len(report.rejects) for report in reports),
-            cosine=cosine,
-            files={name: sha256((root / name).read_bytes()) for name in names},
-        )
+        manifest = summarise(root, plan, reports)
         write_json(root / MANIFEST, seal(manifest.to_json()))
     return manifest
 
 
-def small_files(plan: Plan) -> list[str]:
-    """Every file of a finished store but the shards and the manifest."""
-    return [*setup_names(plan), PLAN, REJECTS, *map(report_file, range(plan.num_shards))]
+def summarise(root: Path, plan: Plan, reports: list[ShardReport]) -> Manifest:
+    """The manifest of a store whose other files are all written.
+
+    Raises:
+        StoreError: no image has a record.
+    """
+    cosine = merge_cosines(reports)
+    if cosine is None:
+        raise StoreError(
+            f"None of {len(plan.keys)} images could be encoded; the reasons are in {root / REJECTS}."
+        )
+    names = small_files(plan.codec.tables, plan.num_shards)
+    return Manifest(
+        spec=plan.spec,
+        num_images=len(plan.keys),
+        num_records=sum(report.num_records for report in reports),
+        num_rejects=len(plan.rejects) + sum(len(report.rejects) for report in reports),
+        cosine=cosine,
+        files={name: sha256((root / name).read_bytes()) for name in names},
+    )
 
 
 def rejects_bytes(plan: Plan, reports: list[ShardReport]) -> bytes:
