@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 IMAGE_SIZE, PATCH_SIZE = 64, 8
 GRID = IMAGE_SIZE // PATCH_SIZE
 TOWER_WIDTH, TOWER_LAYERS = 96, 6
-LLM_WIDTH, LLM_LAYERS, LLM_CONTEXT = 128, 6, 512
+LLM_WIDTH, LLM_LAYERS, LLM_CONTEXT = 96, 6, 512
 VOCABULARY = 640
 
 
@@ -49,7 +49,7 @@ def llm_config(tokenizer: "PreTrainedTokenizerFast") -> "LlamaConfig":
     return LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=LLM_WIDTH,
-        intermediate_size=352,
+        intermediate_size=3 * LLM_WIDTH,
         num_hidden_layers=LLM_LAYERS,
         num_attention_heads=4,
         max_position_embeddings=LLM_CONTEXT,

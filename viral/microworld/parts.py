@@ -1,4 +1,4 @@
-"""Where the packaged parts lie: an LLM, a vision tower, a projector and a teacher, as a user would have them."""
+"""Where the packaged parts lie: LLM, vision tower, projector and teacher, as a user would have them."""
 
 from pathlib import Path
 

@@ -129,6 +129,13 @@ def sample_scene(rng: Rng, *, num_shapes: int | None = None, square: bool = Fals
     return Scene(width, height, ground, int(rng.integers(2**31)), tuple(things[i] for i in order))
 
 
+def corners(thing: Thing) -> np.ndarray:
+    """Outline [n, 2] of a thing, in px of the picture."""
+    angle = np.radians(thing.angle)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return OUTLINES[thing.shape] @ turn * thing.radius + (thing.x, thing.y)
+
+
 def draw(scene: Scene) -> Image.Image:
     """Draw a scene, anti-aliased, as RGB [height, width]."""
     rng = np.random.default_rng(scene.texture)
@@ -137,7 +144,8 @@ def draw(scene: Scene) -> Image.Image:
     )
     pen = ImageDraw.Draw(picture)
     for thing in scene.things:
-        pen.polygon(_outline(thing), fill=_shade(thing.colour, rng))
+        outline = [(x, y) for x, y in (corners(thing) * SUPERSAMPLE).tolist()]
+        pen.polygon(outline, fill=_shade(thing.colour, rng))
     return picture.reduce(SUPERSAMPLE)
 
 
@@ -154,14 +162,6 @@ def _ground(scene: Scene, rng: Rng) -> Image.Image:
 def _shade(colour: str, rng: Rng) -> tuple[int, int, int]:
     red, green, blue = np.clip(np.array(COLOURS[colour]) + rng.integers(-14, 15, size=3), 0, 255).tolist()
     return red, green, blue
-
-
-def _outline(thing: Thing) -> list[tuple[float, float]]:
-    """Corners in px of the supersampled picture."""
-    angle = np.radians(thing.angle)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    corners = OUTLINES[thing.shape] @ turn * thing.radius + (thing.x, thing.y)
-    return [(x, y) for x, y in (corners * SUPERSAMPLE).tolist()]
 
 
 def _sample_shapes(rng: Rng, number: int) -> list[str]:

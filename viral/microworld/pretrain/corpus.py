@@ -1,4 +1,4 @@
-"""Text and pictures for pre-training; drawn from streams of their own, apart from instructions and benchmarks."""
+"""Text and pictures for pre-training, from streams that instructions and benchmarks do not use."""
 
 from collections.abc import Iterator
 
