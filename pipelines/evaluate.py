@@ -1,0 +1,201 @@
+"""Ask a model every question of a benchmark, then score what it said. The two can run on different machines."""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from pipelines.replies import ReplyLog, hash_files, read_settings, write_readable_json
+from viral.benchmarks import (
+    Benchmark,
+    Item,
+    get_benchmark,
+    get_profile,
+    load_items,
+    prompt,
+    read_replies,
+    summarise,
+)
+from viral.benchmarks.files import data_files, require_images
+from viral.data.conversation import get_template, with_image
+from viral.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from viral.mllm.student import Student
+
+SCORES = "scores.json"
+
+
+def evaluate(
+    model: str,
+    benchmarks: Sequence[str],
+    data_dir: Path,
+    out_dir: Path,
+    *,
+    profile: str = "paper",
+    batch_size: int = 32,
+    device: str = "auto",
+) -> dict[str, dict[str, Any]]:
+    """Generate what is missing, score everything, publish `scores.json`; returns scores by benchmark name.
+
+    Raises:
+        UnknownNameError, DataError, ConfigError, ImageError, WeightsError: see the parts.
+    """
+    replies = generate_replies(
+        model, benchmarks, data_dir, out_dir, profile=profile, batch_size=batch_size, device=device
+    )
+    scores = {name: score(name, data_dir, path, profile=profile) for name, path in replies.items()}
+    write_readable_json(out_dir / SCORES, scores)
+    return scores
+
+
+def generate_replies(
+    model: str,
+    benchmarks: Sequence[str],
+    data_dir: Path,
+    out_dir: Path,
+    *,
+    profile: str = "paper",
+    batch_size: int = 32,
+    device: str = "auto",
+) -> dict[str, Path]:
+    """Write `<out>/<benchmark>/replies.jsonl`, going on where an earlier call was stopped; returns the paths.
+
+    Items, pictures and earlier replies are checked for all benchmarks before the model is loaded.
+
+    Raises:
+        UnknownNameError: no such benchmark or profile.
+        ConfigError: no benchmark given, no such device, or the output holds replies made with other settings.
+        DataError: benchmark files are missing or damaged, or pictures are missing.
+        ImageError: a picture cannot be decoded; what was answered before it is kept.
+        WeightsError: no model there.
+    """
+    from pipelines.training.setup import pick_device
+
+    if not benchmarks or batch_size < 1:
+        raise ConfigError(f"Nothing to do for benchmarks={list(benchmarks)}, batch_size={batch_size}.")
+    get_profile(profile)
+    chosen = [get_benchmark(name) for name in dict.fromkeys(benchmarks)]
+    where = pick_device(device)
+    items_of = {benchmark.name: load_items(benchmark, data_dir) for benchmark in chosen}
+    for items in items_of.values():
+        require_images(items)
+    maker = {
+        "model": model,
+        "weights": hash_weights(model),
+        "dtype": "float32" if where.type == "cpu" else "float16",
+    }
+    logs = {
+        benchmark.name: ReplyLog(out_dir / benchmark.name, describe(benchmark, data_dir, profile) | maker)
+        for benchmark in chosen
+    }
+    unfinished = [spec for spec in chosen if len(logs[spec.name].answered) < len(items_of[spec.name])]
+    if unfinished:
+        from viral.mllm.student import load_student
+
+        student = load_student(model, device=str(where), dtype=str(maker["dtype"]))
+        for benchmark in unfinished:
+            _answer(student, benchmark, items_of[benchmark.name], logs[benchmark.name], profile, batch_size)
+    return {name: log.path for name, log in logs.items()}
+
+
+def score(
+    benchmark: str, data_dir: Path, replies: Path, *, profile: str | None = None, partial: bool = False
+) -> dict[str, Any]:
+    """Scores of a replies file (see `viral.benchmarks.summarise`); without a profile, that of its generation.
+
+    Raises:
+        UnknownNameError: no such benchmark or profile.
+        DataError: the replies are damaged, or are not replies to these items.
+    """
+    spec = get_benchmark(benchmark)
+    answers = read_replies(replies)
+    settings = read_settings(replies) or {}
+    items = load_items(spec, data_dir)
+    if "data" in settings and settings["data"] != hash_files(data_files(spec, data_dir)):
+        raise DataError(
+            f"{replies} answers {settings.get('benchmark')} files other than those of {spec.title} in {data_dir}; "
+            "see --benchmark and --data, or generate the replies again."
+        )
+    scores = summarise(spec, items, answers, profile or settings.get("profile", "paper"), partial=partial)
+    return scores | {"generated": {name: settings.get(name) for name in ("model", "profile", "weights")}}
+
+
+def describe(benchmark: Benchmark, data_dir: Path, profile: str) -> dict[str, Any]:
+    """Everything but the model that a reply depends on, as stored beside the replies."""
+    shown, protocol = get_profile(profile), benchmark.protocols[profile]
+    return {
+        "benchmark": benchmark.name,
+        "profile": profile,
+        "image_mode": shown.image_mode,
+        "template": shown.template,
+        "suffix": protocol.suffix,
+        "decoding": "greedy",
+        "max_new_tokens": protocol.max_new_tokens,
+        "data": hash_files(data_files(benchmark, data_dir)),
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "pillow")},
+    }
+
+
+def hash_weights(model: str) -> str | None:
+    """One digest over the weights, configuration and tokenizer of a local model folder; None for a hub id."""
+    if not Path(model).is_dir():
+        return None
+    files = [path for path in Path(model).iterdir() if path.suffix in (".safetensors", ".json", ".model")]
+    listing = "".join(f"{digest}  {name}\n" for name, digest in hash_files(files).items())
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def generate_one(
+    model: str,
+    image: Path,
+    question: str,
+    *,
+    profile: str = "clean",
+    max_new_tokens: int = 128,
+    device: str = "auto",
+) -> str:
+    """A model's reply to one question on one image.
+
+    Raises:
+        UnknownNameError, ConfigError, DataError, ImageError, WeightsError: as `generate_replies`.
+    """
+    from pipelines.training.setup import pick_device
+    from viral.mllm.generate import Question, generate
+    from viral.mllm.student import load_student
+
+    shown = get_profile(profile)
+    where = pick_device(device)
+    student = load_student(model, device=str(where), dtype="float32" if where.type == "cpu" else "float16")
+    asked = Question("prompt", get_template(shown.template).prompt(with_image(question)), image)
+    ((_, reply),) = generate(
+        student, [asked], max_new_tokens=max_new_tokens, image_mode=shown.image_mode, batch_size=1
+    )
+    return reply
+
+
+def _answer(
+    student: "Student", benchmark: Benchmark, items: list[Item], log: ReplyLog, profile: str, batch_size: int
+) -> None:
+    from viral.mllm.generate import Question, generate
+
+    prompts = {item.id: prompt(benchmark, item, profile) for item in items}
+    asked = [Question(item.id, prompts[item.id], item.image) for item in items if item.id not in log.answered]
+    replies = generate(
+        student,
+        asked,
+        max_new_tokens=benchmark.protocols[profile].max_new_tokens,
+        image_mode=get_profile(profile).image_mode,
+        batch_size=batch_size,
+    )
+    # disable=None: no bar where nobody looks at it.
+    progress = tqdm(
+        total=len(items), initial=len(log.answered), desc=benchmark.title, unit="item", disable=None
+    )
+    with log, progress:
+        for id_, reply in replies:
+            log.add(id_, reply, prompts[id_])
+            progress.update()

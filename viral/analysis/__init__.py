@@ -1,0 +1,1 @@
+"""What the hidden states hold: pictures and measures."""
