@@ -1,0 +1,69 @@
+"""Questions: each answer is what an independent reading of the question gives, each name means one thing."""
+
+from collections import Counter
+
+import pytest
+
+from tests.microworld.solver import chosen, solve
+from viral.microworld.descriptions import dialogue, global_caption, listing
+from viral.microworld.prompts import LETTERS, put
+from viral.microworld.questions import ASKERS
+from viral.microworld.scenes import sample_scene, scene_rng
+
+
+@pytest.mark.parametrize("skill", ASKERS)
+def test_answers_agree_with_an_independent_solver(skill: str) -> None:
+    answers = Counter()
+    for index in range(250):
+        rng = scene_rng(5, index)
+        scene = sample_scene(rng)
+        question = ASKERS[skill](scene, rng)
+        if question is not None:
+            assert solve(question.text, scene) == question.answer, (question, scene)
+            assert question.answer not in question.wrong
+            answers[question.answer] += 1
+    assert sum(answers.values()) > 100
+    assert max(answers.values()) < 0.65 * sum(answers.values())
+
+
+def test_letters_point_at_the_right_option() -> None:
+    letters = Counter()
+    for index in range(400):
+        rng = scene_rng(6, index)
+        scene = sample_scene(rng)
+        question = ASKERS["count"](scene, rng)
+        assert question is not None
+        prompt, answer = put(question, rng)
+        if answer in LETTERS:
+            assert chosen(prompt, answer) == question.answer
+            letters[answer] += 1
+    assert set(letters) == set(LETTERS)
+
+
+def test_no_two_turns_ask_about_the_same_things() -> None:
+    for index in range(50):
+        rng = scene_rng(8, index)
+        turns = dialogue(sample_scene(rng), rng, 5)
+        assert len({question for question, _ in turns}) == len(turns)
+
+
+def test_a_global_caption_tells_neither_number_nor_place_nor_binding() -> None:
+    for index in range(100):
+        rng = scene_rng(9, index)
+        scene = sample_scene(rng)
+        words = global_caption(scene, rng).replace(",", "").split()
+        assert not set(words) & {
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "left",
+            "right",
+            "above",
+            "below",
+        }
+        assert {thing.colour for thing in scene.things} <= set(words)
+        assert words.index("on") > words.index("in")  # shapes first, then all the colours together
+        assert scene.ground in listing(scene)
