@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from viral.errors import ConfigError, ImageError
 
@@ -18,6 +18,9 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MAX_SIDE = 16384
+"""Of a padded square, in px; it then takes 0.8 GB. A file of a few bytes can ask for far more."""
 
 SQUARE_MODES = ("pad", "crop")
 
@@ -54,6 +57,8 @@ def decode_image(source: Path | bytes) -> Image.Image:
                 return image.convert("RGB")
     except FileNotFoundError as error:
         raise ImageError(f"no such file: {source!s}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError("not a readable image: unknown format") from error  # Pillow names an address here
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageError(f"refused as a decompression bomb: {error}") from error
     except (
@@ -75,6 +80,7 @@ def to_square(
 
     Raises:
         ConfigError: unknown mode.
+        ImageError: so long and thin that its padded square would not fit in memory.
     """
     if mode == "pad":
         square = _pad(image, fill).resize((size, size), Image.Resampling.BICUBIC)
@@ -96,6 +102,8 @@ def _pad(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
     if width == height:
         return image
     side = max(width, height)
+    if side > MAX_SIDE:
+        raise ImageError(f"refused: {width} x {height} pixels would be padded to a square of side {side}")
     canvas = Image.new("RGB", (side, side), fill)
     canvas.paste(image, ((side - width) // 2, (side - height) // 2))
     return canvas
