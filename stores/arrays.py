@@ -56,16 +56,14 @@ def zarr_metadata(
 
 
 def read_array(root: Path, name: str) -> npt.NDArray[Any]:
-    """A small array, read-only.
+    """A small array.
 
     Raises:
         DamagedStoreError: a file is missing, or the data does not have the size its metadata says.
     """
     try:
         metadata = json.loads((root / array_metadata(name)).read_bytes())
-        flat = np.frombuffer(
-            (root / whole_array(name)).read_bytes(), np.dtype(metadata["data_type"]).newbyteorder("<")
-        )
+        flat = np.fromfile(root / whole_array(name), np.dtype(metadata["data_type"]).newbyteorder("<"))
         return flat.reshape(metadata["shape"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedStoreError(f"Array {name!r} of {root} is unreadable ({error}). {REPAIR}") from error

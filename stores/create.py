@@ -48,7 +48,7 @@ def create_store(root: Path, plan: Plan) -> None:
         _require_same(root, load_plan(root), plan)
     else:
         _remove_leftovers(root, plan)
-    with reporting_full_disk(root, plan.total_bytes):
+    with reporting_full_disk(root, plan):
         for folder in (CODES, REPORTS, LOGS):
             make_folder(root / folder)
         for name, content in _contents(root, plan).items():

@@ -75,13 +75,20 @@ class Plan:
         return self.spec.record_bytes
 
     @property
-    def total_bytes(self) -> int:
-        """Bytes of the finished store: shards, keys and tables exactly, plan and reports roughly."""
+    def setup_bytes(self) -> int:
+        """Bytes of keys and tables exactly, of the JSON files that name images from above."""
         spec, num = self.spec, len(self.keys)
-        shards = sum(shard_bytes(spec, len(self.rows(shard))) for shard in range(self.num_shards))
         tables = spec.num_tokens * spec.dim + 4 * spec.dim**2 if self.codec.rotated else 0
-        names = sum(map(len, self.paths)) + 100 * num
-        return shards + 32 * num + tables + names
+        return 32 * num + tables + sum(len(path) + 72 for path in self.paths) + 8192
+
+    def shard_bytes(self, shard_id: int) -> int:
+        """Bytes of one shard exactly, and of its report from above."""
+        return shard_bytes(self.spec, len(self.rows(shard_id))) + 600
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the finished store, at most."""
+        return self.setup_bytes + sum(map(self.shard_bytes, range(self.num_shards)))
 
     @cached_property
     def digest(self) -> str:

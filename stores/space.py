@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stores.errors import DiskFullError, PlanError
-from stores.layout import store_files
+from stores.layout import PLAN, shard_file
+from stores.plan import Plan
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -18,18 +19,19 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def missing_bytes(root: Path, total: int) -> int:
-    """Bytes of a store of `total` bytes that are not on the disk yet."""
-    return max(0, total - sum((root / name).stat().st_size for name in store_files(root)))
+def missing_bytes(root: Path, plan: Plan) -> int:
+    """Bytes of the plan's store that are not on the disk yet."""
+    shards = (shard for shard in range(plan.num_shards) if not (root / shard_file(shard)).is_file())
+    return sum(map(plan.shard_bytes, shards)) + (0 if (root / PLAN).is_file() else plan.setup_bytes)
 
 
-def check_space(root: Path, total: int) -> None:
-    """Make sure that the rest of a store of `total` bytes (`Plan.total_bytes`) fits on its disk.
+def check_space(root: Path, plan: Plan) -> None:
+    """Make sure that the rest of the plan's store fits on its disk.
 
     Raises:
         PlanError: it does not; says what is needed and what is free.
     """
-    needed, free = missing_bytes(root, total), free_bytes(root)
+    needed, free = missing_bytes(root, plan), free_bytes(root)
     if needed > free:
         raise PlanError(
             f"{root} needs {format_bytes(needed)} more, but only {format_bytes(free)} are free; "
@@ -38,7 +40,7 @@ def check_space(root: Path, total: int) -> None:
 
 
 @contextmanager
-def reporting_full_disk(root: Path, total: int) -> Iterator[None]:
+def reporting_full_disk(root: Path, plan: Plan) -> Iterator[None]:
     """Turn the system's "no space left" into an error that says how much is missing.
 
     Raises:
@@ -49,7 +51,7 @@ def reporting_full_disk(root: Path, total: int) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
-        needed, free = missing_bytes(root, total), free_bytes(root)
+        needed, free = missing_bytes(root, plan), free_bytes(root)
         raise DiskFullError(
             f"The disk of {root} is full: the store needs {format_bytes(needed)} more, {format_bytes(free)} are free. "
             f"Free {format_bytes(max(0, needed - free))} and run the same `viral cache build` again; it resumes."

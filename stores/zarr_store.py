@@ -45,7 +45,7 @@ def write_shard(
     digest = hashlib.sha256()
     for buffer in buffers:
         digest.update(buffer)
-    with reporting_full_disk(root, plan.total_bytes):
+    with reporting_full_disk(root, plan):
         with publish(root / shard_file(shard_id)) as partial:
             write_buffers(partial, buffers)
         StoredReport(report, digest.hexdigest(), store_digest(root, plan)).write(root)
@@ -65,7 +65,7 @@ def finish_store(root: Path, plan: Plan) -> Manifest:
             "run the same `viral cache build` again, it resumes."
         )
     reports = [StoredReport.read(root, shard).report for shard in range(plan.num_shards)]
-    with reporting_full_disk(root, plan.total_bytes):
+    with reporting_full_disk(root, plan):
         write_bytes(root / REJECTS, rejects_bytes(plan, reports))
         manifest = summarise(root, plan, reports)
         write_json(root / MANIFEST, seal(manifest.to_json()))
