@@ -1,12 +1,19 @@
 """Named training runs; each is a function that changes one thing of its base."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from pipelines.training.config import (
+    AlignConfig,
+    DataConfig,
+    LoraSettings,
     ModelConfig,
+    OptimConfig,
     TrainConfig,
 )
 from viral.errors import UnknownNameError
+from viral.microworld.instructions import ANNOTATIONS, IMAGES
+from viral.microworld.parts import parts
 
 
 def llava15_7b_viral() -> TrainConfig:
@@ -26,8 +33,40 @@ def llava15_7b_baseline() -> TrainConfig:
     return _without_alignment(llava15_7b_viral(), "llava15-7b-baseline")
 
 
+def micro_viral() -> TrainConfig:
+    """The micro-world with alignment: same code, toy parts, data as `viral demo` writes them.
+
+    Half depth as in the paper (3 of 6 for 16 of 32), and its loss weight; rates are those of a small model.
+    """
+    micro, data = parts(), Path("demo/data")
+    return TrainConfig(
+        name="micro-viral",
+        model=ModelConfig(llm=micro["llm"], tower=micro["tower"], projector=micro["projector"]),
+        data=DataConfig(
+            annotations=data / ANNOTATIONS,
+            images=data / IMAGES,
+            max_length=512,
+            batch_size=32,
+            micro_batch_size=32,
+            num_workers=1,
+        ),
+        lora=LoraSettings(rank=32, alpha=64, dropout=0.0),
+        align=AlignConfig(teacher="micro", layer=3, head_width=256),
+        optim=OptimConfig(lr=2e-3, projector_lr=1e-3),
+        precision="fp32",
+        gradient_checkpointing=False,
+        save_every=200,
+        keep_last=1,
+    )
+
+
+def micro_baseline() -> TrainConfig:
+    """The micro-world without alignment."""
+    return _without_alignment(micro_viral(), "micro-baseline")
+
+
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    recipe.__name__: recipe for recipe in (llava15_7b_viral, llava15_7b_baseline)
+    recipe.__name__: recipe for recipe in (llava15_7b_viral, llava15_7b_baseline, micro_viral, micro_baseline)
 }
 
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from pipelines.training.optim import trainable
 from stores.publish import publish
 from viral.errors import WeightsError
 from viral.mllm.aligned import AlignedMllm
+from viral.tensors import read_tensors
 
 LATEST = "LATEST"
 
@@ -72,18 +72,18 @@ def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.opti
     """Restore weights and optimizer moments exactly; returns the number of steps already done.
 
     Raises:
-        WeightsError: damaged, or of a run with other trainable tensors.
+        WeightsError: damaged (an older checkpoint may serve: edit LATEST), or of a run with other tensors.
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    adapter = _read(checkpoint / "adapter" / "adapter_model.safetensors")
+    adapter = read_tensors(checkpoint / "adapter" / "adapter_model.safetensors")
     _require_keys(checkpoint, adapter, get_peft_model_state_dict(module.mllm, save_embedding_layers=False))
     set_peft_model_state_dict(module.mllm, adapter)
     if module.head is not None:
-        head = _read(checkpoint / "alignment_head.safetensors")
+        head = read_tensors(checkpoint / "alignment_head.safetensors")
         _require_keys(checkpoint, head, module.head.state_dict())
         module.head.load_state_dict(head)
-    state = _read(checkpoint / "optimizer.safetensors")
+    state = read_tensors(checkpoint / "optimizer.safetensors")
     for name, parameter in trainable(module).items():
         moments = {moment: state.get(f"{name}.{moment}") for moment in ("step", "exp_avg", "exp_avg_sq")}
         if any(tensor is None for tensor in moments.values()):
@@ -106,15 +106,6 @@ def _optimizer_tensors(module: AlignedMllm, optimizer: torch.optim.Optimizer) ->
 
 def _contiguous(tensors: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"{path} cannot be read: {error}. Resume from an older checkpoint (edit LATEST)."
-        ) from error
 
 
 def _require_keys(checkpoint: Path, found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:

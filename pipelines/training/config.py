@@ -150,7 +150,7 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
         try:
             overrides[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise ConfigError(f"Cannot read the value of {argument!r}: {error}") from error
+            raise ConfigError(f"Cannot read the value of {argument!r} as YAML.") from error
     return overrides
 
 
@@ -165,7 +165,7 @@ def read_config(path: Path) -> TrainConfig:
     except FileNotFoundError as error:
         raise ConfigError(f"No configuration at {path}; give --recipe NAME or a YAML file.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     return parse_config(values)
 
 

@@ -11,8 +11,8 @@ from viral.errors import ConfigError
 CONFIG, METRICS, CHECKPOINTS = "config.yaml", "metrics.jsonl", "checkpoints"
 
 
-def open_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
-    """Create the folder of a new run, or check that a resumed one has the same configuration.
+def check_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Make sure `output` can take this run; writes nothing.
 
     Raises:
         ConfigError: the folder holds something else, an unfinished run without --resume, no run to resume,
@@ -22,11 +22,8 @@ def open_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
     if not recorded.is_file():
         if resume:
             raise ConfigError(f"No run to resume in {output}: it has no {CONFIG}. Start it without --resume.")
-        if output.exists() and any(output.iterdir()):
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise ConfigError(f"{output} is not empty and holds no run of ours; give another --output.")
-        output.mkdir(parents=True, exist_ok=True)
-        with publish(recorded) as path:
-            path.write_text(write_config(config))
         return
     if not resume:
         raise ConfigError(
@@ -37,6 +34,13 @@ def open_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
             f"{output} was started with other settings: {'; '.join(changed)}. "
             "Resume with the same ones, or give another --output."
         )
+
+
+def start_folder(output: Path, config: TrainConfig) -> None:
+    """Record the configuration of a new run."""
+    output.mkdir(parents=True, exist_ok=True)
+    with publish(output / CONFIG) as path:
+        path.write_text(write_config(config))
 
 
 def trim_metrics(output: Path, step: int) -> None:

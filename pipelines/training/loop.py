@@ -16,7 +16,7 @@ from tqdm import tqdm
 from pipelines.interrupt import StopRequest
 from pipelines.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from pipelines.training.config import TrainConfig
-from pipelines.training.folder import CHECKPOINTS, METRICS, open_folder, trim_metrics
+from pipelines.training.folder import CHECKPOINTS, METRICS, check_folder, start_folder, trim_metrics
 from pipelines.training.optim import lr_factor, set_lr
 from pipelines.training.setup import Run, build_run
 from viral.data.dataset import Batch
@@ -53,12 +53,13 @@ def train(config: TrainConfig, *, cache: Path | None, output: Path, resume: bool
         ViralError, StoreError: whatever in the configuration, data, weights or cache does not fit.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM, after a checkpoint of the last whole step.
     """
+    check_folder(output, config, resume=resume)
     run = build_run(config, cache)
-    open_folder(output, config, resume=resume)
     checkpoints = output / CHECKPOINTS
     done = 0
     if resume and (checkpoint := latest_checkpoint(checkpoints)):
         done = load_checkpoint(checkpoint, run.module, run.optimizer)
+    start_folder(output, config)
     trim_metrics(output, done)
     with StopRequest() as stop, (output / METRICS).open("a") as metrics, _progress(run, done) as bar:
         for metric in steps(run, done):
@@ -92,6 +93,7 @@ def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> Ste
     seed_step(config.seed, step, run.backend.rank)
     num_micro = config.data.batch_size // (config.data.micro_batch_size * run.backend.world_size)
     totals: list[torch.Tensor] = []
+    sample_ids: list[str] = []
     lms: list[torch.Tensor] = []
     aligns: list[torch.Tensor] = []
     for _ in range(num_micro):
@@ -103,6 +105,7 @@ def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> Ste
         losses = _forward(run, batch)
         run.backend.backward(losses.total / num_micro)
         tokens += int(batch.attention_mask.sum())
+        sample_ids += batch.ids
         totals.append(losses.total.detach())
         lms.append(losses.lm.detach())
         if losses.align is not None:
@@ -110,7 +113,7 @@ def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> Ste
     loss = float(torch.stack(totals).mean())
     if not math.isfinite(loss):
         raise DataError(
-            f"Loss is {loss} at step {step + 1}, last micro-batch of samples {', '.join(batch.ids[:8])}; "
+            f"Loss is {loss} at step {step + 1} with samples {', '.join(sample_ids[:8])}; "
             "nothing was updated. Lower optim.lr, or look at these samples."
         )
     run.backend.step(config.optim.max_grad_norm)
@@ -152,11 +155,14 @@ def _peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _progress(run: Run, done: int) -> tqdm:
-    return tqdm(total=run.num_steps, initial=done, desc=run.config.name, unit="step", dynamic_ncols=True)
+def _progress(run: Run, done: int) -> "tqdm[None]":
+    bar: tqdm[None] = tqdm(
+        total=run.num_steps, initial=done, desc=run.config.name, unit="step", dynamic_ncols=True
+    )
+    return bar
 
 
-def _record(metric: StepMetrics, metrics: TextIO, bar: tqdm) -> None:
+def _record(metric: StepMetrics, metrics: TextIO, bar: "tqdm[None]") -> None:
     metrics.write(metric.as_json() + "\n")
     metrics.flush()
     bar.update()

@@ -11,13 +11,13 @@ from torch.utils.data import DataLoader
 from pipelines.training.backends import Backend, get_backend
 from pipelines.training.config import ModelConfig, TrainConfig
 from pipelines.training.optim import build_optimizer, trainable
+from pipelines.training.samples import usable_samples
 from pipelines.training.targets import Decoder, make_decoder, open_targets
-from stores import FeatureStore
-from viral.data.annotations import Sample, read_annotations, resolve_image
+from viral.data.annotations import read_annotations
 from viral.data.conversation import get_template
-from viral.data.dataset import Encoding, InstructionDataset, collate
+from viral.data.dataset import Encoding, Example, InstructionDataset, collate
 from viral.data.sampler import micro_batches
-from viral.errors import CacheMismatchError, ConfigError, DataError, ImageError
+from viral.errors import ConfigError, DataError
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.assemble import assemble_student
 from viral.mllm.head import alignment_head
@@ -44,7 +44,7 @@ class Run:
     decoder: Decoder | None
     kappa: float
 
-    def loader(self, first_step: int) -> DataLoader:
+    def loader(self, first_step: int) -> DataLoader[Example | Exception]:
         """Micro-batches from `first_step` on, in the order that (seed, step, rank) fixes."""
         data, samples = self.config.data, self.dataset.samples
         batches = micro_batches(
@@ -84,16 +84,17 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
     samples = read_annotations(config.data.annotations)
     student = build_student(config.model, device=str(device), dtype=DTYPES[config.precision])
     store = open_targets(cache, config.align, student.image.count) if cache else None
-    samples = usable_samples(samples, config, store)
+    samples = usable_samples(samples, config.data, cache, store)
     if objective is None:
         store = None  # a baseline takes from a cache only the list of images it could not use
-    module = build_module(config, student, store.manifest.spec.dim if store else None)
-    optimizer = build_optimizer(module, config.optim)
-    steps = config.optim.max_steps or config.optim.num_epochs * (len(samples) // config.data.batch_size)
+    if objective and not any(sample.image for sample in samples):
+        raise DataError("No sample with a usable image is left, so there is nothing to align.")
     if len(samples) < config.data.batch_size:
         raise ConfigError(
             f"{len(samples)} usable samples do not fill one batch; lower data.batch_size={config.data.batch_size}."
         )
+    module = build_module(config, student, store.manifest.spec.dim if store else None)
+    optimizer = build_optimizer(module, config.optim)
     assert student.tokenizer.pad_token_id is not None
     encoding = Encoding(
         tokenizer=student.tokenizer,
@@ -110,7 +111,8 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         backend=backend_class(module, optimizer),
         dataset=InstructionDataset(samples, config.data.images, encoding, store),
         pad_token_id=student.tokenizer.pad_token_id,
-        num_steps=steps,
+        num_steps=config.optim.max_steps
+        or config.optim.num_epochs * (len(samples) // config.data.batch_size),
         decoder=make_decoder(store, device) if store else None,
         kappa=store.manifest.kappa if store else 1.0,
     )
@@ -168,35 +170,3 @@ def build_module(config: TrainConfig, student: Student, target_dim: int | None) 
     counts = {name: p.numel() for name, p in trainable(module).items()}
     log.info("training %d tensors, %.2f M parameters", len(counts), sum(counts.values()) / 1e6)
     return module
-
-
-def usable_samples(samples: list[Sample], config: TrainConfig, store: FeatureStore | None) -> list[Sample]:
-    """Samples whose image is there and, with a cache, was not rejected by it.
-
-    Raises:
-        DataError: there are unusable ones and `data.on_bad_image=error`, or nothing is left.
-    """
-    rejected = {reject.path: reject.reason for reject in store.rejects} if store else {}
-    problems: dict[str, str] = {}
-    for name in {sample.image for sample in samples if sample.image is not None}:
-        reason = rejected.get(name) or _missing(config.data.images, name)
-        if reason:
-            problems[name] = reason
-    if problems and config.data.on_bad_image == "error":
-        name, reason = min(problems.items())
-        raise DataError(
-            f"{len(problems)} images cannot be used, first {name!r}: {reason}. Fix them, or set data.on_bad_image=skip."
-        )
-    kept = [sample for sample in samples if sample.image not in problems]
-    if problems:
-        log.warning("left out %d samples with %d unusable images", len(samples) - len(kept), len(problems))
-    if store is not None and not any(sample.image for sample in kept):
-        raise CacheMismatchError("No sample with a usable image is left; there is nothing to align.")
-    return kept
-
-
-def _missing(root: Path, name: str) -> str | None:
-    try:
-        return None if resolve_image(root, name).is_file() else f"no such file under {root}"
-    except ImageError as error:
-        return str(error)

@@ -61,7 +61,7 @@ class Encoding:
     max_length: int
 
 
-class InstructionDataset(Dataset):
+class InstructionDataset(Dataset[Example | Exception]):
     """LLaVA samples by index. A bad sample is returned as its error, for a worker cannot raise it legibly."""
 
     def __init__(

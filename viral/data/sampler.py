@@ -41,7 +41,7 @@ def epoch_order(
         whole = len(shuffled) // global_batch * global_batch
         grouped += list(shuffled[:whole].reshape(-1, global_batch))
         leftover.append(shuffled[whole:])
-    rng.shuffle(grouped)  # type: ignore[arg-type]  # a list of arrays is shuffled in place
+    rng.shuffle(grouped)
     rest = rng.permutation(np.concatenate(leftover))
     whole = len(rest) // global_batch * global_batch
     grouped += list(rest[:whole].reshape(-1, global_batch))

@@ -4,7 +4,7 @@ Shapes: B sequences, L tokens, N images in the batch, T visual tokens per image,
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +34,10 @@ class AlignedMllm(nn.Module):
     the model, and the teacher out of the process, makes that impossible.
     """
 
+    mllm: Any
+
     def __init__(
-        self, mllm: nn.Module, head: nn.Module | None, objective: Objective | None, layer: int, weight: float
+        self, mllm: Any, head: nn.Module | None, objective: Objective | None, layer: int, weight: float
     ) -> None:
         super().__init__()
         from transformers import LlavaModel
@@ -44,10 +46,8 @@ class AlignedMllm(nn.Module):
         self.mllm, self.head = mllm, head
         self.objective, self.layer, self.weight = objective, layer, weight
         core: LlavaModel = next(module for module in mllm.modules() if isinstance(module, LlavaModel))
-        self._parts = {
-            "core": core,
-            "lm_head": mllm.get_output_embeddings(),
-        }  # a dict, so as not to register them twice
+        # In a dict, so that nn.Module does not register them a second time.
+        self._parts = {"core": core, "lm_head": mllm.get_output_embeddings()}
         self._tap = LayerTap(core.language_model, (layer,)) if objective else None
         self.image_token_id = core.config.image_token_id
 

@@ -9,9 +9,10 @@ from viral.data.tokens import ImageTokens
 from viral.errors import WeightsError
 from viral.hub import require_source
 from viral.mllm.student import Student, image_tokens, load_pixel_spec, load_strictly, load_tokenizer
+from viral.tensors import read_tensors
 
 if TYPE_CHECKING:
-    from transformers import LlavaForConditionalGeneration
+    from transformers import LlavaConfig
 
 # A CLIP checkpoint also holds the text half, and older ones a position_ids buffer.
 _CLIP_REST = ("text_model.", "text_projection", "visual_projection", "logit_scale", "embeddings.position_ids")
@@ -82,13 +83,13 @@ def add_image_token(student: Student) -> None:
     student.image = ImageTokens(id=image_id, count=student.image.count)
 
 
-def _projector(config: "LlavaForConditionalGeneration", source: str, dtype: str) -> torch.nn.Module:
+def _projector(config: "LlavaConfig", source: str, dtype: str) -> torch.nn.Module:
     from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
     projector = LlavaMultiModalProjector(config).to(getattr(torch, dtype))
     if source == "random":
         return projector
-    state = {_rename(key): tensor for key, tensor in _load_tensors(_projector_file(source)).items()}
+    state = {_rename(key): tensor for key, tensor in read_tensors(_projector_file(source)).items()}
     try:
         projector.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -115,15 +116,3 @@ def _projector_file(source: str) -> Path:
         if (path / name).is_file():
             return path / name
     raise WeightsError(f"No projector in {path}: expected model.safetensors or mm_projector.bin.")
-
-
-def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, ValueError, EOFError) as error:
-        raise WeightsError(f"{path} cannot be read as weights: {error}") from error

@@ -7,6 +7,7 @@ import torch
 from viral.errors import WeightsError
 from viral.mllm.assemble import add_image_token
 from viral.mllm.student import Student
+from viral.tensors import read_tensors
 
 
 def merge_adapter(student: Student, adapter: Path) -> Student:
@@ -15,13 +16,19 @@ def merge_adapter(student: Student, adapter: Path) -> Student:
     Raises:
         WeightsError: no adapter there, or one made for another base.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
+    found = read_tensors(adapter / "adapter_model.safetensors")
     try:
         adapted = PeftModel.from_pretrained(student.model, str(adapter))
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"The adapter in {adapter} does not load onto this base: {reason}") from error
+    expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    if odd := sorted(found.keys() ^ expected.keys()):  # PEFT itself only warns
+        raise WeightsError(
+            f"The adapter in {adapter} is not of this base: {len(odd)} tensors differ, first {odd[0]}."
+        )
     student.model = adapted.merge_and_unload()
     return student
 

@@ -95,12 +95,14 @@ def load_strictly(model_class: Any, source: str, *, dtype: str, ignore: tuple[st
     Raises:
         WeightsError: nothing there, or keys missing, unexpected or of another shape.
     """
+    from safetensors import SafetensorError
+
     require_source(source, f"weights of {model_class.__name__}")
     try:
         model, report = model_class.from_pretrained(
             source, dtype=getattr(torch, dtype), output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(_unavailable(model_class.__name__, source, error)) from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         keys = sorted(str(key) for key in report[problem] if not any(part in str(key) for part in ignore))
