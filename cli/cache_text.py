@@ -1,0 +1,127 @@
+"""What `viral cache` prints for people; `--json` prints the same numbers for programs."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.cache_build import BuildResult
+    from pipelines.cache_estimate import PlanSummary
+    from pipelines.cache_verify import RecomputeReport
+    from stores.verify import VerifyReport
+
+MAX_LINES = 20
+"""Of a list that may be long."""
+
+
+def plan_text(summary: "PlanSummary") -> str:
+    """Counts, bytes per codec, room and time."""
+    sizes = ", ".join(
+        f"{name} {_bytes(size)}{' (chosen)' if name == summary.codec else ''}"
+        for name, size in summary.bytes_by_codec.items()
+    )
+    stages = ", ".join(f"{stage} {1 / cost:.1f}/s" for stage, cost in summary.seconds_per_image.items())
+    return _table(
+        {
+            "teacher": _teacher(summary.teacher, summary.weights, summary.profile, summary.scramble_seed),
+            "entries": f"{summary.num_entries:,}, of which {summary.num_text_only:,} are text only",
+            "images": f"{summary.num_images:,} distinct in {summary.num_image_files:,} files "
+            f"({summary.num_duplicates:,} duplicates, {summary.num_rejects:,} unusable)",
+            "size": sizes,
+            "disk": f"{_bytes(summary.bytes_missing)} to write to {summary.out}, "
+            f"{_bytes(summary.bytes_free)} free",
+            "time": f"about {_duration(summary.seconds)} on {summary.device} "
+            f"({stages}; slowest: {summary.slowest_stage})",
+        }
+    )
+
+
+def build_text(result: "BuildResult") -> str:
+    """How a build ended: what is in the store, how true the codec is, where the time went."""
+    manifest = result.manifest
+    if manifest is None:
+        return (
+            f"stopped: {result.num_shards_built} shards written, {result.num_shards_pending} to go; "
+            "run the same command again, it resumes"
+        )
+    if result.num_shards_built == 0:
+        return f"{result.root} is already complete: {manifest.num_records:,} images"
+    rate = result.num_images_built / result.seconds
+    busy = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.busy_seconds.items())
+    cosine = manifest.cosine
+    rejects = f" ({manifest.num_rejects:,} unusable, see rejects.jsonl)" if manifest.num_rejects else ""
+    return _table(
+        {
+            "store": str(result.root),
+            "images": f"{manifest.num_records:,} records{rejects}",
+            "size": f"{_bytes(result.planned.plan.total_bytes)} as {manifest.spec.codec}",
+            "cosine": f"mean (kappa) {manifest.kappa:.6f}, 0.1-percentile {cosine.p001:.6f}, worst {cosine.worst:.6f}",
+            "time": f"{_duration(result.seconds)}, {rate:.1f} images/s; busy: {busy}",
+        }
+    )
+
+
+def info_text(info: dict[str, Any]) -> str:
+    """A store's description and its fingerprint."""
+    fingerprint = info["fingerprint"]
+    state = "finished" if info["finished"] else f"unfinished, {info['num_shards_pending']} shards to go"
+    records = "" if info["num_records"] is None else f", {info['num_records']:,} records"
+    lines = {
+        "store": f"{info['path']} ({info['store']}, {state})",
+        "teacher": _teacher(
+            *(fingerprint[key] for key in ("teacher", "weights", "profile", "scramble_seed"))
+        ),
+        "images": f"{info['num_images']:,}{records} in {info['num_shards']:,} shards",
+        "record": f"{info['grid'][0]}x{info['grid'][1]}x{info['dim']} {info['codec']}",
+        "size": _bytes(info["bytes"]),
+    }
+    if info["cosine"]:
+        lines["cosine"] = "mean (kappa) {mean:.6f}, 0.1-percentile {p001:.6f}, worst {worst:.6f}".format(
+            **info["cosine"]
+        )
+    lines |= {f"  {name}": str(value) for name, value in fingerprint.items()}
+    return _table(lines)
+
+
+def verify_text(report: "VerifyReport", recomputed: "RecomputeReport | None", *, repaired: bool) -> str:
+    """What is damaged, or that nothing is."""
+    lines = report.problems[:MAX_LINES]
+    if len(report.problems) > MAX_LINES:
+        lines.append(f"... and {len(report.problems) - MAX_LINES} more")
+    if report.bad_shards:
+        lines.append(f"bad shards: {', '.join(map(str, report.bad_shards))}")
+    if not report.ok and repaired:
+        lines.append("damaged files were dropped; run the same `viral cache build` again to make them anew")
+    elif not report.ok:
+        lines.append("`viral cache verify --repair` drops what is damaged, so that a build makes it anew")
+    else:
+        lines.append(
+            f"sound: {report.num_images:,} images in {report.num_shards:,} shards, "
+            f"{_bytes(report.bytes_read)} read"
+        )
+    if recomputed:
+        lines += [f"{path}: its features point elsewhere" for path in recomputed.wrong]
+        lines.append(f"recomputed {recomputed.num_images} images: worst cosine {recomputed.worst:.6f}")
+    return "\n".join(lines)
+
+
+def _teacher(name: str, weights: str, profile: str, scramble_seed: int | None) -> str:
+    scrambled = "" if scramble_seed is None else f", linear layers SCRAMBLED with seed {scramble_seed}"
+    randomness = ", RANDOM weights" if weights == "random" else ""
+    return f"{name}, profile {profile}{randomness}{scrambled}"
+
+
+def _table(lines: dict[str, str]) -> str:
+    width = max(map(len, lines))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in lines.items())
+
+
+def _bytes(count: int) -> str:
+    from stores.space import format_bytes
+
+    return format_bytes(count)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,83 @@
+"""What a user asks of stage one, with the defaults of the release's folder layout."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from viral.errors import ConfigError
+
+if TYPE_CHECKING:
+    from viral.teachers.teacher import Teacher
+
+DEFAULT_DATA = Path("playground/llava_v1_5_mix665k.json")
+DEFAULT_IMAGES = Path("playground/llava-665k")
+CPU_BATCH, CUDA_BATCH = 8, 64
+MAX_CPU_WORKERS, MAX_CUDA_WORKERS = 8, 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CacheRequest:
+    """One cache: whose features of which images, where to, and how fast.
+
+    `data` None with `images` given means every image below that folder. `weights` None means the teacher's own
+    default; `device`, `batch_size` and `workers` None are chosen for the machine; `max_rejects` None allows
+    1000 images or 1 %, whichever is more.
+    """
+
+    vfm: str = "dinov2"
+    weights: str | None = None
+    profile: str = "paper"
+    dtype: str | None = None
+    device: str | None = None
+    data: Path | None = None
+    images: Path | None = None
+    out: Path | None = None
+    codec: str = "int8"
+    store: str = "zarr"
+    shard_size: int = 512
+    batch_size: int | None = None
+    workers: int | None = None
+    max_rejects: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("shard_size", 1), ("batch_size", 1), ("workers", 0), ("max_rejects", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag} {value} is too small; give a number of at least {least}.")
+
+    @property
+    def folder(self) -> Path:
+        """Where the store goes; the default name says when the teacher is not fed as in the paper."""
+        suffix = "" if self.profile == "paper" else f"-{self.profile}"
+        return self.out or Path("caches") / f"{self.vfm}{suffix}"
+
+    def load_teacher(self) -> "Teacher":
+        """The teacher asked for, on its device.
+
+        Raises:
+            ViralError: unknown name, unusable weights or device.
+        """
+        import torch
+
+        from viral.teachers import get_teacher
+        from viral.teachers.load import load_teacher
+
+        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return load_teacher(get_teacher(self.vfm), self.weights, self.profile, device, self.dtype)
+
+    def rejects_allowed(self, num_images: int) -> int:
+        """How many of the images may be rejected before the build fails."""
+        return max(1000, num_images // 100) if self.max_rejects is None else self.max_rejects
+
+    def batch_size_on(self, device_type: str) -> int:
+        """Images encoded at once."""
+        return self.batch_size or (CUDA_BATCH if device_type == "cuda" else CPU_BATCH)
+
+    def workers_on(self, device_type: str) -> int:
+        """Decoding processes: enough to feed a GPU; one core is left to the encoder."""
+        if self.workers is not None:
+            return self.workers
+        most = MAX_CUDA_WORKERS if device_type == "cuda" else MAX_CPU_WORKERS
+        return max(1, min(len(os.sched_getaffinity(0)) - 1, most))

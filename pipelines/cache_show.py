@@ -1,0 +1,40 @@
+"""Show a cached image: the square the teacher saw beside the PCA of its cached features."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stores import open_store
+from stores.publish import publish
+from viral.analysis.pca import pca_pictures
+from viral.data.images import decode_image, to_square
+from viral.errors import ImageError
+from viral.teachers.teacher import SQUARE_MODE
+
+
+def show_image(root: Path, image: Path, out: Path) -> None:
+    """Write a PNG: left the square picture, right one colour per patch.
+
+    Raises:
+        ImageError: no such image, or not a readable one.
+        StoreError: no finished store, or the image is not in it.
+    """
+    store = open_store(root)
+    try:
+        data = image.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            f"Cannot read {image}: {error.strerror}. Give an image file with --image."
+        ) from error
+    codes_1TD = store.read_many([hashlib.sha256(data).hexdigest()])
+    spec = store.manifest.spec
+    features_1TD = store.codec.decode(codes_1TD, store.tables)
+    (colours,) = pca_pictures([features_1TD[0]], spec.grid)
+    side = int(spec.fingerprint["image_size"])
+    square = to_square(decode_image(data), side, SQUARE_MODE)
+    patches = Image.fromarray(colours).resize((side, side), Image.Resampling.NEAREST)
+    both = Image.fromarray(np.hstack([square, np.asarray(patches)]))
+    with publish(out) as partial:
+        both.save(partial, format="PNG")

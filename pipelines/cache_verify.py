@@ -1,0 +1,116 @@
+"""Verify a store: its bytes, and on demand its meaning, by encoding some images again.
+
+Codes are never compared: another device, or another batch, rounds differently.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pipelines.cache_decode import SquareDataset
+from pipelines.cache_request import CacheRequest
+from stores import FeatureStore, Plan, load_plan, open_store
+from stores.errors import FingerprintError
+from stores.spec import differences
+from stores.verify import VerifyReport, repair_store, verify_store
+from viral.codecs import decode, device_tables
+from viral.errors import ConfigError, DataError
+from viral.teachers.teacher import Teacher
+
+SLACK = 1e-3
+"""Below the codec's floor by this much is wrong: two bfloat16 runs of a teacher differ by about 1e-5."""
+
+# Libraries and arithmetic may differ between the machine that built and the one that verifies.
+_MAY_DIFFER = ("torch", "timm", "pillow", "dtype")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecomputeReport:
+    """Lowest token cosine of each recomputed image, and which of them are wrong."""
+
+    num_images: int
+    worst: float
+    wrong: tuple[str, ...]
+    """Paths of images whose features do not point where the stored ones do."""
+
+
+def verify_cache(
+    root: Path,
+    *,
+    repair: bool = False,
+    recompute: int = 0,
+    images: Path | None = None,
+    weights: str | None = None,
+    device: str | None = None,
+) -> tuple[VerifyReport, RecomputeReport | None]:
+    """Check every byte of a store, drop what is damaged if asked to, and recompute images of a sound one.
+
+    Raises:
+        ConfigError: `recompute` without `images`.
+        ViralError, StoreError: see `recompute_images` and `stores.verify`.
+    """
+    if recompute and images is None:
+        raise ConfigError("--recompute needs the folder of the images: give --images DIR.")
+    report = repair_store(root) if repair else verify_store(root)
+    if not report.ok or not recompute or images is None:
+        return report, None
+    return report, recompute_images(root, images, recompute, weights, device)
+
+
+def recompute_images(
+    root: Path, images: Path, num_images: int, weights: str | None = None, device: str | None = None
+) -> RecomputeReport:
+    """Encode up to `num_images` images, spread over the store, and compare them with their records.
+
+    Teacher and profile come from the store; `weights` as for a build, random ones need not be named.
+
+    Raises:
+        FingerprintError: the weights at hand are not the ones that built the store.
+        DataError: an image has gone or changed.
+    """
+    store, plan = open_store(root), load_plan(root)
+    teacher = _teacher_of(plan, weights, device)
+    rows = [row for row, key in enumerate(plan.keys) if key not in store.rejects]
+    chosen = [rows[index] for index in np.unique(np.linspace(0, len(rows) - 1, num_images).astype(int))]
+    floor = plan.codec.cosine_floor - SLACK
+    lowest = {plan.paths[row]: _lowest_cosine(store, plan, teacher, images, row) for row in chosen}
+    return RecomputeReport(
+        num_images=len(chosen),
+        worst=min(lowest.values()),
+        wrong=tuple(path for path, cosine in lowest.items() if cosine < floor),
+    )
+
+
+def _teacher_of(plan: Plan, weights: str | None, device: str | None) -> Teacher:
+    expected = plan.spec.fingerprint
+    if weights is None and expected["weights"] == "random":
+        weights = "random"
+    request = CacheRequest(
+        vfm=expected["teacher"], profile=expected["profile"], weights=weights, device=device
+    )
+    teacher = request.load_teacher()
+    found = teacher.fingerprint()
+    # Weights are hashed as they lie in memory, so the hash tells something only for equal arithmetic.
+    ignored = _MAY_DIFFER if found["dtype"] == expected["dtype"] else (*_MAY_DIFFER, "weights_sha256")
+    fields = differences(
+        {name: value for name, value in found.items() if name not in ignored},
+        {name: value for name, value in expected.items() if name not in ignored},
+    )
+    if fields:
+        raise FingerprintError(f"Another teacher built this store: {'; '.join(fields)}. Give its --weights.")
+    return teacher
+
+
+@torch.inference_mode()
+def _lowest_cosine(store: FeatureStore, plan: Plan, teacher: Teacher, images: Path, row: int) -> float:
+    square = SquareDataset(plan, images, teacher.spec.image_size)[row]
+    if square.reject:
+        raise DataError(f"Cannot recompute {square.reject.path!r} below {images}: {square.reject.reason}.")
+    features_1TD = teacher(torch.from_numpy(square.pixels)[None])
+    device = features_1TD.device
+    codes = torch.from_numpy(store.read(plan.keys[row])).to(device)
+    stored_TD = decode(plan.spec.codec, codes, device_tables(store.tables, device))
+    return float(F.cosine_similarity(features_1TD[0], stored_TD, dim=-1).min())
