@@ -73,7 +73,7 @@ def generate_replies(
         ImageError: a picture cannot be decoded; what was answered before it is kept.
         WeightsError: no model there.
     """
-    from pipelines.training.setup import pick_device
+    from viral.device import pick_device
 
     if not benchmarks or batch_size < 1:
         raise ConfigError(f"Nothing to do for benchmarks={list(benchmarks)}, batch_size={batch_size}.")
@@ -163,7 +163,7 @@ def generate_one(
     Raises:
         UnknownNameError, ConfigError, DataError, ImageError, WeightsError: as `generate_replies`.
     """
-    from pipelines.training.setup import pick_device
+    from viral.device import pick_device
     from viral.mllm.generate import Question, generate
     from viral.mllm.student import load_student
 

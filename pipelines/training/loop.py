@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -155,14 +155,14 @@ def _peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _progress(run: Run, done: int) -> "tqdm[None]":
-    bar: tqdm[None] = tqdm(
+def _progress(run: Run, done: int) -> "tqdm[Any]":
+    bar: tqdm[Any] = tqdm(
         total=run.num_steps, initial=done, desc=run.config.name, unit="step", dynamic_ncols=True
     )
     return bar
 
 
-def _record(metric: StepMetrics, metrics: TextIO, bar: "tqdm[None]") -> None:
+def _record(metric: StepMetrics, metrics: TextIO, bar: "tqdm[Any]") -> None:
     metrics.write(metric.as_json() + "\n")
     metrics.flush()
     bar.update()

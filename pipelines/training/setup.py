@@ -17,6 +17,7 @@ from viral.data.annotations import read_annotations
 from viral.data.conversation import get_template
 from viral.data.dataset import Encoding, Example, InstructionDataset, collate
 from viral.data.sampler import micro_batches
+from viral.device import pick_device
 from viral.errors import ConfigError, DataError
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.assemble import assemble_student
@@ -116,22 +117,6 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         decoder=make_decoder(store, device) if store else None,
         kappa=store.manifest.kappa if store else 1.0,
     )
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda`, `cuda:1` -> a device that exists.
-
-    Raises:
-        ConfigError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"Device {name!r} is not available here: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def build_student(config: ModelConfig, *, device: str, dtype: str) -> Student:
