@@ -53,8 +53,8 @@ def reporting_full_disk(root: Path, plan: Plan) -> Iterator[None]:
             raise
         needed, free = missing_bytes(root, plan), free_bytes(root)
         raise DiskFullError(
-            f"The disk of {root} is full: the store needs {format_bytes(needed)} more, {format_bytes(free)} are free. "
-            f"Free {format_bytes(max(0, needed - free))} and run the same `viral cache build` again; it resumes."
+            f"The disk of {root} is full: the store needs {format_bytes(needed)} more, "
+            f"{format_bytes(free)} are free. Make room and run the same `viral cache build` again; it resumes."
         ) from error
 
 

@@ -93,7 +93,7 @@ def test_features_that_are_not_finite_are_refused(name, bad):
 
 
 def test_fp16_overflow_names_the_way_out():
-    with pytest.raises(CodecError, match="70000.*65504.*int8"):
+    with pytest.raises(CodecError, match=r"70000.*65504.*int8"):
         get_codec("fp16").encode(np.full((1, 1, 1), 70000, np.float32), {})
 
 
@@ -135,6 +135,6 @@ def test_position_signs_take_the_shared_bias_out_of_the_error():
 
 
 def test_unknown_codec_lists_the_known():
-    with pytest.raises(UnknownCodecError, match="Unknown codec 'jpeg'. Known: fp16, int8"):
+    with pytest.raises(UnknownCodecError, match=r"Unknown codec 'jpeg'. Known: fp16, int8"):
         get_codec("jpeg")
     assert issubclass(UnknownCodecError, StoreError)

@@ -71,7 +71,7 @@ def test_nonsense_specs_are_refused(changes, error, message):
 
 
 def test_a_newer_format_is_refused_before_its_fields_are_looked_at():
-    with pytest.raises(FormatVersionError, match="format 99.*up to 1.*Upgrade"):
+    with pytest.raises(FormatVersionError, match=r"format 99.*up to 1.*Upgrade"):
         spec_from_json({"format_version": 99, "unheard": "of"})
 
 
