@@ -153,7 +153,13 @@ def verify(
     from pipelines.cache_verify import verify_cache
 
     report, recomputed = verify_cache(
-        path, repair=repair, recompute=recompute, images=images, weights=weights, device=device
+        path,
+        repair=repair,
+        recompute=recompute,
+        images=images,
+        weights=weights,
+        device=device,
+        show_progress=not as_json,
     )
     if as_json:
         found = {**asdict(report), "recomputed": asdict(recomputed) if recomputed else None}

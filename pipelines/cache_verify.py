@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from pipelines.cache_decode import SquareDataset
 from pipelines.cache_request import CacheRequest
+from pipelines.progress import bar
 from stores import FeatureStore, Plan, load_plan, open_store
 from stores.errors import FingerprintError
 from stores.spec import differences
@@ -45,6 +46,7 @@ def verify_cache(
     images: Path | None = None,
     weights: str | None = None,
     device: str | None = None,
+    show_progress: bool = False,
 ) -> tuple[VerifyReport, RecomputeReport | None]:
     """Check every byte of a store, drop what is damaged if asked to, and recompute images of a sound one.
 
@@ -54,7 +56,14 @@ def verify_cache(
     """
     if recompute and images is None:
         raise ConfigError("--recompute needs the folder of the images: give --images DIR.")
-    report = repair_store(root) if repair else verify_store(root)
+    check = repair_store if repair else verify_store
+    with bar(0, "verify", show_progress, unit="shard") as progress:
+
+        def advance(done: int, total: int) -> None:
+            progress.total = total
+            progress.update(done - progress.n)
+
+        report = check(root, advance)
     if not report.ok or not recompute or images is None:
         return report, None
     return report, recompute_images(root, images, recompute, weights, device)
@@ -109,7 +118,7 @@ def _lowest_cosine(store: FeatureStore, plan: Plan, teacher: Teacher, images: Pa
     square = SquareDataset(plan, images, teacher.spec.image_size)[row]
     if square.reject:
         raise DataError(f"Cannot recompute {square.reject.path!r} below {images}: {square.reject.reason}.")
-    features_1TD = teacher(torch.from_numpy(square.pixels)[None])
+    features_1TD = teacher(torch.tensor(square.pixels)[None])
     device = features_1TD.device
     codes = torch.from_numpy(store.read(plan.keys[row])).to(device)
     stored_TD = decode(plan.spec.codec, codes, device_tables(store.tables, device))

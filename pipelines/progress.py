@@ -13,10 +13,10 @@ from tqdm import tqdm
 STAGES = ("decode", "encode", "write")
 
 
-def bar(num_images: int, label: str, show: bool, initial: int = 0) -> "tqdm[NoReturn]":
+def bar(total: int, label: str, show: bool, initial: int = 0, unit: str = "img") -> "tqdm[NoReturn]":
     """A bar on stderr; silent when `show` is false or nobody looks (no terminal)."""
     silent = None if show else True
-    return tqdm(total=num_images, initial=initial, desc=label, unit="img", disable=silent, dynamic_ncols=True)
+    return tqdm(total=total, initial=initial, desc=label, unit=unit, disable=silent, dynamic_ncols=True)
 
 
 class Meter:
