@@ -20,16 +20,19 @@ def score_table(scores: Iterable[dict[str, Any]]) -> str:
     return "\n".join([*aligned(rows, left=2), "", *notes])
 
 
-def aligned(rows: list[tuple[str, ...]], left: int) -> list[str]:
-    """Columns padded to their widest cell: the first `left` ones to the right, the others to the left."""
+def aligned(
+    rows: list[tuple[str, ...]], left: int, separator: str = "  ", *, keep_width: bool = False
+) -> list[str]:
+    """Columns padded to their widest cell, the first `left` ones flush left; blanks at the end only if kept."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
+    lines = [
+        separator.join(
             cell.ljust(width) if index < left else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        )
         for row in rows
     ]
+    return lines if keep_width else [line.rstrip() for line in lines]
 
 
 def _cells(result: dict[str, Any]) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def pca_pictures(
 def _checked(features_TD: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     features_TD = np.asarray(features_TD, dtype=np.float64)
     tokens = grid[0] * grid[1]
-    if features_TD.ndim != 2 or features_TD.shape[0] != tokens or features_TD.shape[1] < NUM_COMPONENTS:
+    if features_TD.ndim != 2 or len(features_TD) != tokens or min(features_TD.shape) < NUM_COMPONENTS:
         raise DataError(
             f"Expected patch features of shape [{tokens}, at least {NUM_COMPONENTS}] for a {grid[0]} x {grid[1]} "
             f"grid, found {list(features_TD.shape)}."
@@ -54,11 +54,13 @@ def _project(features_TD: np.ndarray) -> np.ndarray:
     axes_KD = axes_KD[:NUM_COMPONENTS]
     largest = np.abs(axes_KD).argmax(axis=1)
     axes_KD = axes_KD * np.sign(axes_KD[np.arange(len(axes_KD)), largest])[:, None]
-    return centred_TD @ axes_KD.T
+    scores_TK: np.ndarray = centred_TD @ axes_KD.T
+    return scores_TK
 
 
 def _colours(scores_TK: np.ndarray) -> np.ndarray:
     """Centre on the median, scale by the interquartile range, squash: outliers saturate and take no range."""
     low, median, high = np.percentile(scores_TK, [25, 50, 75], axis=0)
-    unit = 0.5 * (np.tanh((scores_TK - median) / (high - low + 1e-6)) + 1)
-    return np.rint(255 * unit).astype(np.uint8)
+    unit_TK: np.ndarray = 0.5 * (np.tanh((scores_TK - median) / (high - low + 1e-6)) + 1)
+    colours: np.ndarray = np.rint(255 * unit_TK).astype(np.uint8)
+    return colours
