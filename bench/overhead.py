@@ -17,13 +17,6 @@ import numpy as np
 import torch
 from PIL import Image
 from skimage import data as photographs
-from transformers import (
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-)
 
 from pipelines.cache_build import build_cache
 from pipelines.cache_request import CacheRequest
@@ -32,12 +25,9 @@ from pipelines.training.config import TrainConfig, parse_config, with_overrides
 from pipelines.training.setup import build_run
 from pipelines.training.timing import median_ratio, paired_step_times
 from stores import CosineStats, Plan, ShardReport, StoreSpec, create_store, finish_store, write_shard
-from viral.data.images import CLIP_MEAN, CLIP_STD
 from viral.microworld.instructions import ANNOTATIONS, IMAGES, write_instructions
-from viral.microworld.parts import parts
-from viral.mllm.student import load_tokenizer
+from viral.mllm.scaled import DEPTH, WIDTH, write_scaled_llava
 
-WIDTH, DEPTH = 16, 4
 GRID, TEACHER_DIM = 24, 768 // WIDTH
 
 
@@ -73,7 +63,7 @@ def scaled_llava(folder: Path) -> tuple[TrainConfig, Path]:
     """LLaVA-1.5-7B with widths / 16 and depths / 4, on photographs, with the paper's LoRA and head proportions."""
     names = write_photographs(folder / "images")
     write_annotations(folder / "data.json", names)
-    write_student(folder / "llava")
+    write_scaled_llava(folder / "llava")
     write_random_store(folder / "cache", folder / "images", names)
     config = parse_config(
         {
@@ -119,39 +109,6 @@ def write_annotations(path: Path, names: list[str]) -> None:
     path.write_text(
         json.dumps([{"id": name, "image": name, "conversations": conversation} for name in names])
     )
-
-
-def write_student(folder: Path) -> None:
-    tokenizer = load_tokenizer(parts()["llm"])
-    text = LlamaConfig(
-        hidden_size=4096 // WIDTH,
-        intermediate_size=11008 // WIDTH,
-        num_hidden_layers=32 // DEPTH,
-        num_attention_heads=8,
-        vocab_size=32000 // WIDTH,
-        max_position_embeddings=2048,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    vision = CLIPVisionConfig(
-        hidden_size=1024 // WIDTH,
-        intermediate_size=4096 // WIDTH,
-        num_hidden_layers=24 // DEPTH,
-        num_attention_heads=2,
-        image_size=336,
-        patch_size=14,
-    )
-    torch.manual_seed(0)
-    image_token = tokenizer.convert_tokens_to_ids("<image>")
-    LlavaForConditionalGeneration(
-        LlavaConfig(vision_config=vision, text_config=text, image_token_index=image_token)
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    side = {"height": 336, "width": 336}
-    CLIPImageProcessorPil(
-        size={"shortest_edge": 336}, crop_size=side, image_mean=list(CLIP_MEAN), image_std=list(CLIP_STD)
-    ).save_pretrained(folder)
 
 
 def write_random_store(root: Path, images: Path, names: list[str]) -> None:
