@@ -118,8 +118,8 @@ def line_chart(curves: Sequence[Curve], label: str) -> str:
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
-    """Mean over the nearest values, at most one part in thirty of all; shorter at both ends, never shifted."""
-    reach = len(values) // 60
+    """Mean over the nearest values, one part in fifteen of all; fewer towards both ends, never shifted."""
+    reach = len(values) // 30
     means = []
     for index in range(len(values)):
         side = min(reach, index, len(values) - 1 - index)
