@@ -37,7 +37,12 @@ class AlignedMllm(nn.Module):
     mllm: Any
 
     def __init__(
-        self, mllm: Any, head: nn.Module | None, objective: Objective | None, layer: int, weight: float
+        self,
+        mllm: Any,  # noqa: ANN401 - a LLaVA, with PEFT around it or not
+        head: nn.Module | None,
+        objective: Objective | None,
+        layer: int,
+        weight: float,
     ) -> None:
         super().__init__()
         from transformers import LlavaModel
