@@ -91,10 +91,8 @@ def _gallery(out: Path, config: TrainConfig) -> list[Panel]:
         for name, array in features.items()
     }
     return [
-        Panel(
-            paths[i].name, squares[i], pictures["teacher"][i], pictures["baseline"][i], pictures["viral"][i]
-        )
-        for i in range(len(paths))
+        Panel(caption=path.name, image=squares[i], **{name: drawn[i] for name, drawn in pictures.items()})
+        for i, path in enumerate(paths)
     ]
 
 
