@@ -59,9 +59,13 @@ def generate(
 def buckets(
     questions: Sequence[Question], lengths: Sequence[int], batch_size: int
 ) -> Iterator[list[Question]]:
-    """Batches of neighbours in length, so that little is padded; the longest first, so that a batch too
-    large for the memory fails at once and not after an hour."""
-    order = sorted(range(len(questions)), key=lambda index: (-lengths[index], index))
+    """Batches of neighbours in length, so that little is padded, and then in image, so that it is read once.
+
+    The longest come first: a batch too large for the memory fails at once and not after an hour.
+    """
+    order = sorted(
+        range(len(questions)), key=lambda index: (-lengths[index], str(questions[index].image), index)
+    )
     for start in range(0, len(order), batch_size):
         yield [questions[index] for index in order[start : start + batch_size]]
 
