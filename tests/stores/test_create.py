@@ -148,7 +148,7 @@ def test_a_lost_plan_keeps_the_shards_it_had(tmp_path):
     flipped = bytearray(whole["plan.json"])
     flipped[100] ^= 1
     (tmp_path / "plan.json").write_bytes(flipped)
-    with pytest.raises(DamagedStoreError, match="plan.json is damaged.*--repair"):
+    with pytest.raises(DamagedStoreError, match=r"plan.json is damaged.*--repair"):
         load_plan(tmp_path)
     repair_store(tmp_path)
     written = (tmp_path / "codes" / "c.0.0.0").stat().st_ino

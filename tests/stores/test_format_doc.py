@@ -1,0 +1,86 @@
+"""docs/format.md is true: its decoder reads a store, and its checksums and sizes can be computed as it says."""
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import pytest
+
+from tests.stores.builder import build, features, make_plan
+
+DOC = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+
+
+def spelling(value):
+    return (json.dumps(value, sort_keys=True, separators=(",", ":")) + "\n").encode()
+
+
+@pytest.fixture(params=["fp16", "int8"])
+def store_and_image(request, tmp_path):
+    image = tmp_path / "cat.jpg"
+    image.write_bytes(b"any bytes")
+    plan = make_plan(6, codec=request.param)
+    keys = (*plan.keys[:5], hashlib.sha256(b"any bytes").hexdigest())
+    build(tmp_path / "store", replace(plan, keys=keys))
+    return tmp_path / "store", image, features(keys[5:])[0]
+
+
+def test_the_decoder_in_the_text_decodes(store_and_image):
+    store, image, expected = store_and_image
+    (block,) = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
+    assert len(block[block.index("def ") :].strip().splitlines()) <= 12
+    scope = {}
+    exec(block, scope)
+    decoded = scope["decode"](store, image)
+    cosines = (
+        (decoded * expected).sum(-1) / np.linalg.norm(decoded, axis=-1) / np.linalg.norm(expected, axis=-1)
+    )
+    assert decoded.shape == expected.shape
+    assert cosines.min() > 0.9995
+
+
+def test_shards_lie_as_the_table_says(store_and_image):
+    store, _, _ = store_and_image
+    spec = json.loads((store / "manifest.json").read_bytes())["spec"]
+    record = 3 * 4 * 16 * {"fp16": 2, "int8": 1}[spec["codec"]]
+    for shard, n in ((0, 4), (1, 2)):
+        data = (store / f"codes/c.{shard}.0.0").read_bytes()
+        for r in range(n):
+            codes = data[r * (record + 4) :][:record]
+            assert data[r * (record + 4) + record :][:4] == google_crc32c.value(codes).to_bytes(4, "little")
+        index, crc = data[n * (record + 4) :][: 16 * 4], data[n * (record + 4) + 16 * 4 :]
+        assert crc == google_crc32c.value(index).to_bytes(4, "little")
+        slots = np.frombuffer(index, "<u8").reshape(4, 2).tolist()
+        missing = [[2**64 - 1] * 2] * (4 - n)
+        assert slots == [[r * (record + 4), record + 4] for r in range(n)] + missing
+
+
+def test_seals_and_hashes_are_computed_as_the_text_says(store_and_image):
+    store, _, _ = store_and_image
+    sealed = ["plan.json", "manifest.json", "reports/0.json", "reports/1.json"]
+    bodies = {name: json.loads((store / name).read_bytes()) for name in sealed}
+    checksums = {name: body["checksum"] for name, body in bodies.items()}
+    for name, body in bodies.items():
+        assert (store / name).read_bytes() == spelling(body)
+        del body["checksum"]
+        assert hashlib.sha256(spelling(body)).hexdigest() == checksums[name]
+    manifest, report = bodies["manifest.json"], bodies["reports/1.json"]
+    assert report["sha256"] == hashlib.sha256((store / "codes/c.1.0.0").read_bytes()).hexdigest()
+    hashes = {name: hashlib.sha256((store / name).read_bytes()).hexdigest() for name in manifest["files"]}
+    assert hashes == manifest["files"]
+    tables = {name: hashes[f"{name}/c.0.0"] for name in ("rotation", "signs") if f"{name}/c.0.0" in hashes}
+    assert report["store"] == hashlib.sha256(spelling([checksums["plan.json"], tables])).hexdigest()
+    assert manifest["kappa"] == manifest["cosine"]["mean"]
+
+
+def test_every_file_of_a_store_is_in_the_list(store_and_image):
+    store, _, _ = store_and_image
+    listing = DOC[DOC.index("    zarr.json") : DOC.index("N images")]
+    listed = {line.split()[0] for line in listing.splitlines() if line}
+    files = [path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()]
+    generic = {re.sub(r"(codes/c\.|reports/)\d+", r"\1<shard>", name) for name in files}
+    assert {name for name in generic if not name.startswith("logs/")} <= listed
