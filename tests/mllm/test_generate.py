@@ -42,7 +42,14 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def student(llava_dir: Path) -> Student:
-    return load_student(str(llava_dir))
+    student = load_student(str(llava_dir))
+    with (
+        torch.no_grad()
+    ):  # fresh weights attend to everything alike, and would forgive wrong positions and masks
+        for name, weight in student.model.named_parameters():
+            if name.endswith(("q_proj.weight", "k_proj.weight", "o_proj.weight", "v_proj.weight")):
+                weight.mul_(8)
+    return student
 
 
 @pytest.fixture(scope="module")
