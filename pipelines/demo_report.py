@@ -25,7 +25,6 @@ from viral.teachers import get_teacher
 from viral.teachers.load import load_teacher
 
 NUM_PANELS = 6
-SMOOTHING = 15
 PACKAGES = ("viral", "torch", "transformers", "peft", "timm", "zarr")
 NAMES = {"baseline": "baseline", "viral": "VIRAL"}
 
@@ -50,8 +49,8 @@ def demo_report(
             baseline_seconds=float(baseline_seconds),
             viral_seconds=float(viral_seconds),
         ),
-        cosine=[Curve("VIRAL", "viral", *_series(cosine, "align/cosine", 1))],
-        lm_loss=[Curve(NAMES[kind], kind, *_series(metrics[kind], "loss/lm", SMOOTHING)) for kind in NAMES],
+        cosine=[Curve("VIRAL", "viral", *_series(cosine, "align/cosine"))],
+        lm_loss=[Curve(NAMES[kind], kind, *_series(metrics[kind], "loss/lm")) for kind in NAMES],
         layer=config.align.layer,
         gallery=_gallery(out, config),
         shared_basis=True,
@@ -63,15 +62,12 @@ def demo_report(
             cosine=manifest.kappa,
         ),
         settings=_settings(config, manifest, len(metrics["viral"])),
-        notes=[f"The curves of the language-model loss are means over {SMOOTHING} steps."],
     )
 
 
-def _series(metrics: list[dict[str, float]], key: str, window: int) -> tuple[list[float], list[float]]:
-    """(steps, values), each value the mean of the `window` steps that end there."""
-    values = np.array([line[key] for line in metrics])
-    means = np.convolve(values, np.ones(window) / window, mode="valid")
-    return [line["step"] for line in metrics[window - 1 :]], means.tolist()
+def _series(metrics: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:
+    """Steps and values of one metric."""
+    return [line["step"] for line in metrics], [line[key] for line in metrics]
 
 
 def _gallery(out: Path, config: TrainConfig) -> list[Panel]:

@@ -39,7 +39,7 @@ def read_annotations(path: Path) -> list[Sample]:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".jsonl":
-            entries = [json.loads(line) for line in text.splitlines() if line.strip()]
+            entries = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             entries = json.loads(text)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
