@@ -1,6 +1,5 @@
 """Create a store: Zarr metadata, keys and tables first, `plan.json` last. Safe to interrupt and to repeat."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,9 @@ from stores.layout import (
     CODES,
     KEYS,
     LOGS,
-    MANIFEST,
     PLAN,
-    REJECTS,
     REPORTS,
+    is_replaceable,
     report_file,
     setup_files,
     shard_file,
@@ -27,10 +25,6 @@ from stores.plan import Plan, load_plan
 from stores.publish import make_folder, write_bytes, write_json
 from stores.space import reporting_full_disk
 from stores.spec import differences
-
-_OUR_FILES = re.compile(
-    rf"{REJECTS}|{MANIFEST}|{REPORTS}/\d+\.json|(codes|keys|rotation|signs)/(zarr\.json|c\.\d+\.0(\.0)?)"
-)
 
 
 def create_store(root: Path, plan: Plan) -> None:
@@ -94,5 +88,5 @@ def _remove_leftovers(root: Path, plan: Plan) -> None:
     shards = range(plan.num_shards)
     expected = {*setup_files(plan.codec.tables), *map(shard_file, shards), *map(report_file, shards)}
     for name in store_files(root):
-        if _OUR_FILES.fullmatch(name) and name not in expected:
+        if is_replaceable(name) and name not in expected:
             (root / name).unlink()

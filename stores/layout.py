@@ -1,5 +1,6 @@
 """Names inside a store folder. Everything below `logs/` is the builder's own and no part of the store."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,11 @@ LOGS = "logs"
 PARTIAL = ".partial"
 """Suffix of a file that is still being written."""
 
-_TOP_NAMES = {GROUP, PLAN, REJECTS, MANIFEST, CODES, KEYS, "rotation", "signs", REPORTS, LOGS}
+_ARRAYS = (CODES, KEYS, "rotation", "signs")
+_TOP_NAMES = {GROUP, PLAN, REJECTS, MANIFEST, *_ARRAYS, REPORTS, LOGS}
+_REPLACEABLE = re.compile(
+    rf"{REJECTS}|{MANIFEST}|{REPORTS}/\d+\.json|({'|'.join(_ARRAYS)})/(zarr\.json|c\.\d+\.0(\.0)?)"
+)
 
 FORMAT = "viral feature store"
 FORMAT_VERSION = 1
@@ -60,3 +65,8 @@ def store_files(root: Path) -> list[str]:
 def is_our_name(name: str) -> bool:
     """Whether a store's top folder may hold an entry of this name."""
     return name in _TOP_NAMES or name.endswith(PARTIAL)
+
+
+def is_replaceable(name: str) -> bool:
+    """Whether a relative name is one that a store gives to files it can make again from its plan."""
+    return _REPLACEABLE.fullmatch(name) is not None

@@ -122,7 +122,8 @@ class ZarrStore:
         # In the order of the disk, so that neighbours share a read-ahead.
         for place in sorted(range(len(rows)), key=rows.__getitem__):
             shard_id, slot = divmod(rows[place], spec.shard_size)
-            if not read_record(self._shard(shard_id).descriptor, spec, slot, codes_nTD[place]):
+            file = self._shard(shard_id)
+            if not read_record(file.descriptor, spec, slot, codes_nTD[place]):
                 raise DamagedStoreError(
                     f"{self._root}: record {keys[place]} (shard {shard_id}, slot {slot}) is damaged. {REPAIR}"
                 )
@@ -139,7 +140,7 @@ class ZarrStore:
         return row
 
     def _shard(self, shard_id: int) -> _ShardFile:
-        """The open shard. Threads may race here: the loser's file closes when its read is over."""
+        """The open shard. Hold on to it while reading: another thread may drop it, and it closes with its last holder."""
         file = self._files.get(shard_id)
         if file is None:
             try:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from stores.canonical import canonical_json, seal, sha256
 from stores.errors import DamagedStoreError, IncompleteStoreError, StoreError
-from stores.layout import MANIFEST, REJECTS, shard_file, small_files
+from stores.layout import MANIFEST, REJECTS, report_file, shard_file, small_files
 from stores.manifest import Manifest
 from stores.plan import Plan
 from stores.publish import publish, write_bytes, write_json
@@ -45,6 +45,8 @@ def write_shard(
     digest = hashlib.sha256()
     for buffer in buffers:
         digest.update(buffer)
+    # A report left by an earlier shard of this number must not vouch for the new one.
+    (root / report_file(shard_id)).unlink(missing_ok=True)
     with reporting_full_disk(root, plan):
         with publish(root / shard_file(shard_id)) as partial:
             write_buffers(partial, buffers)

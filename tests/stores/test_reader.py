@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -177,18 +178,25 @@ def test_a_pickled_store_carries_no_open_file(folder):
     assert (copy.read(key(0)) == store.read(key(0))).all()
 
 
-def test_threads_share_a_store_with_few_open_files(folder, monkeypatch):
-    monkeypatch.setattr(stores.reader, "MAX_OPEN_SHARDS", 1)
-    store = open_store(folder)
-    expected = {row: store.read(key(row)) for row in READABLE}
+def test_threads_share_a_store_with_few_open_files(tmp_path, monkeypatch):
+    """Files are dropped and their descriptors reused under the readers; nobody may read from a stranger's."""
+    monkeypatch.setattr(stores.reader, "MAX_OPEN_SHARDS", 8)
+    build(tmp_path, make_plan(40, shard_size=1))
+    store = open_store(tmp_path)
+    expected = store.read_many([key(row) for row in range(40)])
 
     def read(number):
-        row = READABLE[number % len(READABLE)]
+        row = number * 7 % 40
         return (store.read(key(row)) == expected[row]).all()
 
-    with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(read, range(400)))
-    assert len(store._files) <= 4
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(read, range(2000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(store._files) < 8 + 4
 
 
 def test_keys_that_share_a_prefix_are_told_apart():
