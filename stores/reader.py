@@ -140,7 +140,7 @@ class ZarrStore:
         return row
 
     def _shard(self, shard_id: int) -> _ShardFile:
-        """The open shard. Hold on to it while reading: it closes with its last holder, and another thread may drop it."""
+        """The open shard. Hold on to it while reading: another thread may drop it, the last holder closes it."""
         file = self._files.get(shard_id)
         if file is None:
             try:
