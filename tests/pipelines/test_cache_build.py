@@ -1,0 +1,234 @@
+"""Building in one process: what is stored, what is rejected, what stops a build, what resumes it."""
+
+import json
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines import cache_shards
+from pipelines.cache_build import build_cache
+from pipelines.cache_decode import SquareDataset, decoded_batches, shard_batches
+from pipelines.cache_plan import plan_cache
+from pipelines.cache_request import CacheRequest
+from stores import get_codec, load_manifest, open_store
+from stores.errors import CodecError, FingerprintError, IncompleteStoreError, PlanError
+from tests.pipelines.pictures import MICRO, store_bytes, write_pictures
+from viral.data.images import decode_image, to_square
+from viral.errors import DataError
+from viral.teachers.teacher import Teacher
+
+
+@pytest.fixture
+def request_(tmp_path):
+    write_pictures(tmp_path / "images", 11)
+    return CacheRequest(
+        **MICRO, images=tmp_path / "images", out=tmp_path / "store", shard_size=4, batch_size=3
+    )
+
+
+def _bad_files(folder):
+    good = (folder / "000.png").read_bytes()
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "page.png").write_bytes(b"<html>not found</html>")
+    (folder / "torn.png").write_bytes(good[: len(good) // 2])
+    Image.new("1", (14000, 14000)).save(folder / "bomb.png")  # 25 kB
+    Image.new("L", (30000, 1)).save(folder / "thread.png")
+    return ["bomb.png", "empty.jpg", "page.png", "thread.png", "torn.png"]
+
+
+@pytest.mark.parametrize("codec", ["int8", "fp16"])
+def test_records_are_the_teacher_features_of_their_images(request_, codec):
+    request = replace(request_, codec=codec)
+    result = build_cache(request)
+    store, teacher = open_store(result.root), request.load_teacher()
+    assert len(store) == 11
+    for path, key in zip(result.planned.plan.paths, result.planned.plan.keys, strict=True):
+        square = to_square(decode_image(request.images / path), 64)
+        expected = teacher(torch.tensor(square)[None])[0].numpy()
+        found = store.codec.decode(store.read(key)[None], store.tables)[0]
+        cosine = (
+            (expected * found).sum(-1) / np.linalg.norm(expected, axis=-1) / np.linalg.norm(found, axis=-1)
+        )
+        assert cosine.min() > get_codec(codec).cosine_floor
+    assert get_codec(codec).cosine_floor < result.manifest.cosine.worst <= result.manifest.cosine.p001
+    assert result.manifest.cosine.p001 <= result.manifest.kappa <= 1 + 1e-6
+    assert result.manifest.spec.fingerprint == teacher.fingerprint()
+
+
+def test_bad_images_are_rejected_with_reasons_and_stop_nothing(request_):
+    bad = _bad_files(request_.images)
+    result = build_cache(replace(request_, workers=1))
+    lines = [json.loads(line) for line in (result.root / "rejects.jsonl").read_text().splitlines()]
+    assert sorted(line["path"] for line in lines) == bad
+    reasons = {line["path"]: line["reason"] for line in lines}
+    assert "decompression bomb" in reasons["bomb.png"]
+    assert "would be padded to a square of side 30000" in reasons["thread.png"]
+    assert all("not a readable image" in reasons[path] for path in ("empty.jpg", "page.png", "torn.png"))
+    assert not any("0x" in reason for reason in reasons.values()), "a memory address makes bytes differ"
+    store = open_store(result.root)
+    assert set(store.rejects) == {line["key"] for line in lines}
+    assert len(store) == 11
+
+
+def test_too_many_rejects_fail_the_build_and_keep_its_shards(request_):
+    _bad_files(request_.images)
+    with pytest.raises(DataError, match=r"5 of 16 images are unusable, 4 are allowed.*--max-rejects"):
+        build_cache(replace(request_, max_rejects=4))
+    kept = sorted((request_.out / "reports").iterdir())
+    assert len(kept) >= 3
+    with pytest.raises(IncompleteStoreError):
+        open_store(request_.out)
+    result = build_cache(replace(request_, max_rejects=5))
+    assert result.num_shards_built == result.planned.plan.num_shards - len(kept)
+    (request_.out / "reports" / "0.json").unlink()
+    with pytest.raises(DataError, match="5 of 16"):  # rejects of earlier runs count, too
+        build_cache(replace(request_, max_rejects=4))
+
+
+def test_a_collection_without_a_single_readable_image_fails(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"nothing")
+    with pytest.raises(Exception, match="None of 1 images could be encoded"):
+        build_cache(CacheRequest(**MICRO, images=tmp_path / "images", out=tmp_path / "store"))
+
+
+def test_a_finished_store_is_left_untouched(request_):
+    first = build_cache(request_)
+    stamps = {path: path.stat().st_mtime_ns for path in first.root.rglob("*") if "logs" not in path.parts}
+    again = build_cache(request_)
+    assert (again.num_shards_built, again.manifest) == (0, first.manifest)
+    assert stamps == {
+        path: path.stat().st_mtime_ns for path in first.root.rglob("*") if "logs" not in path.parts
+    }
+
+
+def test_workers_batches_and_codes_do_not_depend_on_each_other(request_, tmp_path):
+    """Bytes depend on the request alone: not on processes, nor on what was there already."""
+    whole = build_cache(request_)
+    parallel = build_cache(replace(request_, out=tmp_path / "parallel", workers=2))
+    assert store_bytes(whole.root) == store_bytes(parallel.root)
+    (parallel.root / "manifest.json").unlink()
+    (parallel.root / "codes" / "c.1.0.0").unlink()
+    (parallel.root / "reports" / "1.json").unlink()
+    refilled = build_cache(replace(request_, out=tmp_path / "parallel", workers=1))
+    assert refilled.num_shards_built == 1
+    assert store_bytes(whole.root) == store_bytes(parallel.root)
+
+
+def test_batches_never_cross_a_shard(request_):
+    teacher = request_.load_teacher()
+    plan = plan_cache(request_, teacher).plan
+    assert shard_batches(plan, [0, 2], 3) == [[0, 1, 2], [3], [8, 9, 10]]
+
+
+def test_a_file_that_changes_after_planning_is_rejected(request_):
+    teacher = request_.load_teacher()
+    planned = plan_cache(request_, teacher)
+    Image.new("RGB", (9, 9)).save(request_.images / "003.png")
+    square = SquareDataset(planned.plan, planned.source.root, 64)[3]
+    assert square.reject.reason == "the file has changed since it was planned"
+    assert not square.pixels.any()
+
+
+def test_small_shared_memory_is_not_used(request_, monkeypatch):
+    """Containers with 64 MB of it would kill a worker with a bus error; batches then travel through pipes."""
+    plan = plan_cache(request_, request_.load_teacher()).plan
+    dataset = SquareDataset(plan, request_.images, 64)
+    through_memory = next(decoded_batches(dataset, [0], batch_size=4, workers=1, pin=False))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    through_pipe = next(decoded_batches(dataset, [0], batch_size=4, workers=1, pin=False))
+    assert isinstance(through_pipe.squares, np.ndarray)
+    assert np.array_equal(through_memory.squares.numpy(), through_pipe.squares)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"profile": "native"}, "fingerprint.profile"),
+        ({"dtype": "bfloat16"}, "fingerprint.dtype"),
+        ({"codec": "fp16"}, "codec"),
+        ({"shard_size": 5}, "shard_size"),
+    ],
+)
+def test_another_kind_of_store_in_the_folder_is_an_error_that_names_the_field(request_, change, field):
+    build_cache(request_)
+    before = store_bytes(request_.out)
+    with pytest.raises(FingerprintError, match=field):
+        build_cache(replace(request_, **change))
+    assert store_bytes(request_.out) == before
+
+
+def test_other_images_or_a_foreign_folder_are_errors(request_, tmp_path):
+    build_cache(request_)
+    write_pictures(tmp_path / "images", 12)
+    with pytest.raises(PlanError, match="planned for other images"):
+        build_cache(request_)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("dear")
+    with pytest.raises(PlanError, match="not empty and no feature store"):
+        build_cache(replace(request_, out=tmp_path / "thesis"))
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+def test_a_codec_below_its_floor_stops_the_build(request_, monkeypatch):
+    plan = plan_cache(request_, request_.load_teacher()).plan
+    strict = replace(plan.codec, cosine_floor=0.99999999)
+    monkeypatch.setitem(__import__("stores.codecs", fromlist=["CODECS"]).CODECS, "int8", strict)
+    with pytest.raises(CodecError, match=r"0.1-percentile cosine of 0.9999\d+ on shard 0.*--codec fp16"):
+        build_cache(request_)
+    assert not list((request_.out / "codes").glob("c.*.0.0"))
+
+
+def test_features_that_are_not_finite_stop_the_build(request_, monkeypatch):
+    forward = Teacher.forward
+    monkeypatch.setattr(Teacher, "forward", lambda self, squares: forward(self, squares) * float("inf"))
+    for codec in ("int8", "fp16"):
+        out = request_.out / codec
+        with pytest.raises(CodecError, match=r"'000.png' are not finite.*--dtype float32"):
+            build_cache(replace(request_, codec=codec, out=out))
+
+
+def test_a_stop_request_keeps_whole_shards_and_resumes(request_, tmp_path, monkeypatch):
+    """SIGTERM in the middle: the open shard is dropped, complete ones are kept, the same call goes on."""
+    write = cache_shards.write_shard
+
+    def write_then_signal(*args):
+        write(*args)
+        monkeypatch.setattr(cache_shards, "write_shard", write)  # a second signal would end the tests
+        signal.raise_signal(signal.SIGTERM)
+
+    # In the writer thread; Python runs the handler in the main one.
+    monkeypatch.setattr(cache_shards, "write_shard", write_then_signal)
+    write_pictures(request_.images, 60)
+    stopped = build_cache(request_)
+    assert stopped.manifest is None
+    assert 0 < stopped.num_shards_built < 15
+    assert stopped.num_shards_built + stopped.num_shards_pending == 15
+    monkeypatch.undo()
+    resumed = build_cache(request_)
+    assert resumed.num_shards_built == stopped.num_shards_pending
+    whole = build_cache(replace(request_, out=tmp_path / "whole"))
+    assert store_bytes(resumed.root) == store_bytes(whole.root)
+
+
+def test_a_killed_decoder_is_one_clear_error(request_, monkeypatch):
+    def die(data):
+        signal.raise_signal(signal.SIGKILL)
+
+    monkeypatch.setattr("pipelines.cache_decode.decode_image", die)
+    with pytest.raises(DataError, match=r"decoding process was killed.*fewer --workers than 1"):
+        build_cache(replace(request_, workers=1))
+
+
+def test_the_log_and_the_result_tell_where_time_went(request_):
+    result = build_cache(request_)
+    events = [json.loads(line) for line in (result.root / "logs" / "build.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["start", "shard", "shard", "shard", "end"]
+    assert set(result.busy_seconds) == {"decode", "encode", "write"}
+    assert all(seconds > 0 for seconds in result.busy_seconds.values())
+    assert sum(result.busy_seconds.values()) < 2 * result.seconds
+    assert load_manifest(result.root) == result.manifest

@@ -1,0 +1,164 @@
+"""Crashes of the real command: SIGKILL at random moments, and a disk that fills up.
+
+The command runs in forked processes, which spares each of them the seconds of importing torch; the slow test starts
+the installed console script instead.
+"""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.pictures import store_bytes, write_pictures
+
+CONSOLE_SCRIPT = Path(sys.executable).with_name("viral")
+
+
+def _arguments(images, out):
+    settings = {"vfm": "micro", "weights": "random", "device": "cpu", "images": images, "out": out}
+    settings |= {"shard-size": 2, "batch-size": 1, "workers": 1}
+    return ["cache", "build", *(f"--{name}={value}" for name, value in settings.items())]
+
+
+def _viral(arguments, stderr):
+    from cli.main import main
+
+    file = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, sys.stderr.fileno())
+    sys.argv = ["viral", *arguments]
+    main()
+
+
+class _Forked:
+    """`viral cache build` in a fork of this process."""
+
+    def __init__(self, images, out):
+        self.stderr = out.parent / "stderr.txt"
+        context = multiprocessing.get_context("fork")
+        self.process = context.Process(target=_viral, args=(_arguments(images, out), self.stderr))
+        self.process.start()
+
+    def running(self):
+        return self.process.is_alive()
+
+    def kill(self):
+        self.process.kill()
+
+    def wait(self):
+        self.process.join()  # a timeout would also wait for orphaned workers, which need seconds to notice
+        return self.process.exitcode
+
+
+class _Script:
+    """`viral cache build` as a user starts it."""
+
+    def __init__(self, images, out):
+        command = [str(CONSOLE_SCRIPT), *_arguments(images, out)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def running(self):
+        return self.process.poll() is None
+
+    def kill(self):
+        self.process.kill()
+
+    def wait(self):
+        return self.process.wait(120)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures") / "images"
+    write_pictures(folder, 40)
+    (folder / "torn.png").write_bytes((folder / "000.png").read_bytes()[:60])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(images, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "store"
+    assert _Forked(images, out).wait() == 0
+    return store_bytes(out)
+
+
+def _kill_once(start, images, out, rng):
+    """Start the command, wait until it holds the store, kill it a random moment later; its exit status."""
+    lock = out / "logs" / "lock"
+    before = lock.stat().st_mtime_ns if lock.exists() else None
+    build = start(images, out)
+    while build.running() and (not lock.exists() or lock.stat().st_mtime_ns == before):
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, 0.4))
+    build.kill()  # the main process alone: its workers have to notice by themselves
+    return build.wait()
+
+
+def _kill_many_times(start, images, out, kills, seed):
+    rng = random.Random(seed)
+    shards_at_kill = []
+    while len(shards_at_kill) < kills:
+        status = _kill_once(start, images, out, rng)
+        assert status in (0, -signal.SIGKILL)
+        if status == 0:  # it got through; start over for the kills that are left
+            shutil.rmtree(out)
+        else:
+            shards_at_kill.append(len(list((out / "reports").glob("*.json"))))
+    assert any(0 < shards < 20 for shards in shards_at_kill), "no kill fell into the middle of a build"
+    assert start(images, out).wait() == 0
+
+
+def test_a_build_killed_at_random_moments_equals_an_uninterrupted_one(images, uninterrupted, tmp_path):
+    _kill_many_times(_Forked, images, tmp_path / "store", kills=10, seed=0)
+    assert store_bytes(tmp_path / "store") == uninterrupted
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_console_script_survives_twenty_kills(images, uninterrupted, tmp_path):
+    _kill_many_times(_Script, images, tmp_path / "store", kills=20, seed=1)
+    assert store_bytes(tmp_path / "store") == uninterrupted
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, with room for the bytes of a store but not for all of its files."""
+    point = tmp_path / "disk"
+    point.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=30", "tmpfs", str(point)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield point
+    subprocess.run(["umount", "--lazy", str(point)], check=True)
+
+
+def test_a_full_disk_stops_the_build_in_one_line_and_it_resumes(images, uninterrupted, small_disk):
+    out = small_disk / "store"
+    full = _Forked(images, out)
+    assert full.wait() == 2
+    message = full.stderr.read_text()
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert "is full" in message
+    assert "it resumes" in message
+    assert list((out / "reports").iterdir()), "the test wants the disk to fill up in the middle"
+    assert not list(out.rglob("*.partial"))
+    subprocess.run(["mount", "-o", "remount,size=64m,nr_inodes=1000", str(small_disk)], check=True)
+    assert _Forked(images, out).wait() == 0
+    assert store_bytes(out) == uninterrupted
+
+
+def test_a_store_that_cannot_fit_is_refused_before_anything_is_written(images, small_disk):
+    with (small_disk / "filler").open("wb") as filler:
+        os.posix_fallocate(filler.fileno(), 0, shutil.disk_usage(small_disk).free - 100_000)
+    refused = _Forked(images, small_disk / "store")
+    assert refused.wait() == 2
+    assert refused.stderr.read_text().startswith("error: ")
+    assert "are free" in refused.stderr.read_text()
+    assert not (small_disk / "store").exists()
