@@ -104,7 +104,7 @@ def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> Ste
             raise batch
         losses = _forward(run, batch)
         run.backend.backward(losses.total / num_micro)
-        tokens += int(batch.attention_mask.sum())
+        tokens += batch.num_tokens
         sample_ids += batch.ids
         totals.append(losses.total.detach())
         lms.append(losses.lm.detach())
@@ -142,7 +142,6 @@ def _forward(run: Run, batch: Batch) -> Losses:
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
         return run.backend.forward(
             input_ids=batch.input_ids.to(device, non_blocking=True),
-            attention_mask=batch.attention_mask.to(device, non_blocking=True),
             labels=batch.labels.to(device, non_blocking=True),
             pixels=batch.pixels.to(device, non_blocking=True),
             target=target,

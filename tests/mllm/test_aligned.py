@@ -40,11 +40,14 @@ def batch(*samples: tuple[list[int], list[int]], seed: int = 0, pad_to: int = 0)
     generator = torch.Generator().manual_seed(seed)
     return {
         "input_ids": torch.tensor([ids + [0] * (length - len(ids)) for ids, _ in samples]),
-        "attention_mask": torch.tensor([[1] * len(ids) + [0] * (length - len(ids)) for ids, _ in samples]),
         "labels": torch.tensor([labels + [IGNORE] * (length - len(labels)) for _, labels in samples]),
         "pixels": torch.randn(num_images, 3, tiny.SIZE, tiny.SIZE, generator=generator),
         "target": torch.randn(num_images, TOKENS, DIM, generator=generator),
     }
+
+
+def padding_mask(input_ids: torch.Tensor) -> torch.Tensor:
+    return (input_ids != 0).long()
 
 
 def gradients(module: AlignedMllm) -> dict[str, float]:
@@ -62,7 +65,7 @@ def test_losses_equal_a_naive_computation_with_the_stock_model():
     stock = module.mllm.base_model.model
     out = stock(
         input_ids=inputs["input_ids"],
-        attention_mask=inputs["attention_mask"],
+        attention_mask=padding_mask(inputs["input_ids"]),
         pixel_values=inputs["pixels"],
         output_hidden_states=True,
         use_cache=False,

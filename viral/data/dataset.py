@@ -40,14 +40,15 @@ class Example:
 
 @dataclass(slots=True)
 class Batch:
-    """Right-padded ids, mask and labels [B, L]; pixels [N, 3, S, S]; codes [N, T, W] or None."""
+    """Right-padded ids and labels [B, L]; pixels [N, 3, S, S]; codes [N, T, W] or None."""
 
     ids: list[str]
     input_ids: torch.Tensor
-    attention_mask: torch.Tensor
     labels: torch.Tensor
     pixels: torch.Tensor
     codes: torch.Tensor | None
+    num_tokens: int
+    """Without padding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,19 +123,17 @@ def collate(examples: list[Example | Exception], pad_token_id: int) -> Batch | E
     length = max(len(example.input_ids) for example in good)
     input_ids = torch.full((len(good), length), pad_token_id)
     labels = torch.full((len(good), length), IGNORE)
-    mask = torch.zeros((len(good), length), dtype=torch.long)
     for row, example in enumerate(good):
         size = len(example.input_ids)
         input_ids[row, :size] = torch.tensor(example.input_ids)
         labels[row, :size] = torch.tensor(example.labels)
-        mask[row, :size] = 1
     pixels = [example.pixels for example in good if example.pixels is not None]
     codes = [example.codes for example in good if example.codes is not None]
     return Batch(
         ids=[example.id for example in good],
         input_ids=input_ids,
-        attention_mask=mask,
         labels=labels,
         pixels=torch.stack(pixels) if pixels else torch.empty(0),
         codes=torch.from_numpy(np.stack(codes)) if codes else None,
+        num_tokens=sum(len(example.input_ids) for example in good),
     )

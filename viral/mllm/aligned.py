@@ -64,21 +64,20 @@ class AlignedMllm(nn.Module):
     def forward(
         self,
         input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
         labels: torch.Tensor,
         pixels: torch.Tensor,
         target: torch.Tensor | None = None,
     ) -> Losses:
-        """ids, mask, labels [B, L]; pixels [N, 3, S, S]; target [N, T, C] -> losses of this micro-batch.
+        """Right-padded ids and labels [B, L]; pixels [N, 3, S, S]; target [N, T, C] -> losses of this micro-batch.
 
         `total = lm + weight * align` (Eq. 5). Without images `align` is None, and projector and head
         still take part with weight 0, so that every rank reduces the same gradients.
         """
         is_image_BL = input_ids == self.image_token_id
         embeds_BLD = self._embed(input_ids, is_image_BL, pixels)
-        last_BLD = self.core.language_model(
-            inputs_embeds=embeds_BLD, attention_mask=attention_mask, use_cache=False
-        ).last_hidden_state
+        # No attention mask: padding comes last, so a causal decoder never looks at it, and attention without a
+        # mask is the fast kind.
+        last_BLD = self.core.language_model(inputs_embeds=embeds_BLD, use_cache=False).last_hidden_state
         lm = self._language_loss(last_BLD, labels)
         if self._tap is None or self.objective is None or self.head is None:
             return Losses(lm, lm, None)
