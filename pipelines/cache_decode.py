@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -85,11 +86,7 @@ def shard_batches(plan: Plan, shard_ids: Iterable[int], batch_size: int) -> list
 def decoded_batches(
     dataset: SquareDataset, shard_ids: list[int], *, batch_size: int, workers: int, pin: bool
 ) -> Iterator[SquareBatch]:
-    """Batches of the given shards in order, decoded ahead by `workers` processes (0: in this one).
-
-    Raises:
-        DataError: a worker process was killed, usually for want of memory.
-    """
+    """Batches of the given shards in order, decoded ahead by `workers` processes (0: in this one)."""
     batch_bytes = batch_size * dataset.size**2 * 3
     collate = partial(
         collate_squares,
@@ -105,8 +102,18 @@ def decoded_batches(
         worker_init_fn=_ignore_interrupt,
         pin_memory=pin,
     )
+    yield from loader
+
+
+@contextmanager
+def reporting_dead_workers(workers: int) -> Iterator[None]:
+    """Explain the death of a decoding process; torch raises it wherever the main thread happens to be.
+
+    Raises:
+        DataError: a decoding process was killed while the block ran.
+    """
     try:
-        yield from loader
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -232,3 +232,16 @@ def test_the_log_and_the_result_tell_where_time_went(request_):
     assert all(seconds > 0 for seconds in result.busy_seconds.values())
     assert sum(result.busy_seconds.values()) < 2 * result.seconds
     assert load_manifest(result.root) == result.manifest
+
+
+@pytest.mark.gpu
+def test_cuda_gives_the_directions_of_the_cpu(request_, tmp_path):
+    on_cpu = open_store(build_cache(request_).root)
+    result = build_cache(replace(request_, device="cuda", out=tmp_path / "cuda", workers=2))
+    on_cuda = open_store(result.root)
+    assert result.manifest.spec.fingerprint["dtype"] == "bfloat16"
+    keys = list(on_cpu.keys())
+    cpu, cuda = (store.codec.decode(store.read_many(keys), store.tables) for store in (on_cpu, on_cuda))
+    cosine = (cpu * cuda).sum(-1) / np.linalg.norm(cpu, axis=-1) / np.linalg.norm(cuda, axis=-1)
+    assert cosine.min() > 0.99
+    assert all(seconds > 0 for seconds in result.busy_seconds.values())
