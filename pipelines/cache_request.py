@@ -80,4 +80,10 @@ class CacheRequest:
         if self.workers is not None:
             return self.workers
         most = MAX_CUDA_WORKERS if device_type == "cuda" else MAX_CPU_WORKERS
-        return max(1, min(len(os.sched_getaffinity(0)) - 1, most))
+        return max(1, min(_usable_cores() - 1, most))
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS; it knows what a container or Slurm allows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -24,8 +24,8 @@ from viral.teachers.teacher import Teacher
 SLACK = 1e-3
 """Below the codec's floor by this much is wrong: two bfloat16 runs of a teacher differ by about 1e-5."""
 
-# Libraries and arithmetic may differ between the machine that built and the one that verifies.
-_MAY_DIFFER = ("torch", "timm", "pillow", "dtype")
+# Libraries may differ between the machine that built and the one that verifies.
+_MAY_DIFFER = ("torch", "timm", "pillow")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +74,7 @@ def recompute_images(
 ) -> RecomputeReport:
     """Encode up to `num_images` images, spread over the store, and compare them with their records.
 
-    Teacher and profile come from the store; `weights` as for a build, random ones need not be named.
+    Teacher, profile and dtype come from the store; `weights` as for a build, random ones need not be named.
 
     Raises:
         FingerprintError: the weights at hand are not the ones that built the store.
@@ -98,16 +98,18 @@ def _teacher_of(plan: Plan, weights: str | None, device: str | None) -> Teacher:
     if weights is None and expected["weights"] == "random":
         weights = "random"
     request = CacheRequest(
-        vfm=expected["teacher"], profile=expected["profile"], weights=weights, device=device
+        vfm=expected["teacher"],
+        profile=expected["profile"],
+        dtype=expected["dtype"],
+        weights=weights,
+        device=device,
     )
     teacher = request.load_teacher()
-    found = teacher.fingerprint()
-    # Weights are hashed as they lie in memory, so the hash tells something only for equal arithmetic.
-    ignored = _MAY_DIFFER if found["dtype"] == expected["dtype"] else (*_MAY_DIFFER, "weights_sha256")
-    fields = differences(
-        {name: value for name, value in found.items() if name not in ignored},
-        {name: value for name, value in expected.items() if name not in ignored},
+    found, wanted = (
+        {name: value for name, value in fingerprint.items() if name not in _MAY_DIFFER}
+        for fingerprint in (teacher.fingerprint(), expected)
     )
+    fields = differences(found, wanted)
     if fields:
         raise FingerprintError(f"Another teacher built this store: {'; '.join(fields)}. Give its --weights.")
     return teacher

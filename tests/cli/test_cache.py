@@ -218,3 +218,20 @@ def test_stores_that_are_not_there_or_not_finished(viral, folder):
     code, _, err = viral("cache", "verify", "store")
     assert code == 2
     assert "unfinished" in err
+
+
+def test_recompute_with_other_weights_is_refused(viral, folder):
+    from safetensors.torch import save_file
+
+    from viral.teachers import get_teacher
+    from viral.teachers.load import load_teacher
+
+    state = load_teacher(get_teacher("micro"), "random").backbone.state_dict()
+    save_file(state, folder / "first.safetensors")
+    save_file({**state, "norm.bias": state["norm.bias"] + 1}, folder / "second.safetensors")
+    viral("cache", "build", *MICRO, "--images", "images", "--out", "store", "--weights", "first.safetensors")
+    check = ["cache", "verify", "store", "--recompute", "1", "--images", "images", "--device", "cpu"]
+    assert viral(*check, "--weights", "first.safetensors")[0] == 0
+    code, _, err = viral(*check, "--weights", "second.safetensors")
+    assert code == 2
+    assert "weights_sha256" in err
