@@ -16,11 +16,13 @@ from stores.errors import DamagedStoreError
 from stores.layout import CODES, FORMAT, FORMAT_VERSION, array_metadata, whole_array
 from stores.spec import StoreSpec
 
+_ATTRIBUTES = {"format": FORMAT, "format_version": FORMAT_VERSION}
+
 
 def zarr_metadata(
     spec: StoreSpec, num_records: int, arrays: dict[str, np.ndarray[Any, Any]]
 ) -> dict[str, bytes]:
-    """Relative name -> content of every `zarr.json`: the group, `codes`, and one per array of `arrays`.
+    """Relative name -> content of every `zarr.json`: the group first, `codes`, and one per array of `arrays`.
 
     zarr-python writes them into memory; they are re-spelt canonically, so that they do not depend on
     the order of its keys, and published like any other file.
@@ -29,8 +31,7 @@ def zarr_metadata(
     from zarr.codecs import Crc32cCodec
 
     files: dict[str, Any] = {}
-    attributes = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    group = zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3, attributes=attributes)
+    group = zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3, attributes=_ATTRIBUTES)
     flat: dict[str, Any] = {"name": "default", "separator": "."}
     group.create_array(
         CODES,
@@ -53,6 +54,11 @@ def zarr_metadata(
             chunk_key_encoding=flat,
         )
     return {name: canonical_json(json.loads(content.to_bytes())) for name, content in files.items()}
+
+
+def group_metadata() -> bytes:
+    """Content of the group's `zarr.json`, the same in every store; zarr-python writes just this."""
+    return canonical_json({"attributes": _ATTRIBUTES, "node_type": "group", "zarr_format": 3})
 
 
 def read_array(root: Path, name: str) -> npt.NDArray[Any]:

@@ -12,14 +12,18 @@ CODES = "codes"
 KEYS = "keys"
 REPORTS = "reports"
 LOGS = "logs"
+LOCK = f"{LOGS}/lock"
 PARTIAL = ".partial"
-"""Suffix of a file that is still being written."""
+"""Suffix of a file that is still being written: `<name>.<process id>-<8 hex digits>.partial`."""
 
 _ARRAYS = (CODES, KEYS, "rotation", "signs")
-_TOP_NAMES = {GROUP, PLAN, REJECTS, MANIFEST, *_ARRAYS, REPORTS, LOGS}
+FOLDERS = (*_ARRAYS, REPORTS)
+"""Folders of a store, `logs/` excluded."""
+
 _REPLACEABLE = re.compile(
     rf"{REJECTS}|{MANIFEST}|{REPORTS}/\d+\.json|({'|'.join(_ARRAYS)})/(zarr\.json|c\.\d+\.0(\.0)?)"
 )
+_TEMPORARY = re.compile(rf"({GROUP}|{PLAN}|{_REPLACEABLE.pattern})\.\d+-[0-9a-f]{{8}}{re.escape(PARTIAL)}")
 
 FORMAT = "viral feature store"
 FORMAT_VERSION = 1
@@ -62,9 +66,9 @@ def store_files(root: Path) -> list[str]:
     return sorted(name.as_posix() for name in names if name.parts[0] != LOGS)
 
 
-def is_our_name(name: str) -> bool:
-    """Whether a store's top folder may hold an entry of this name."""
-    return name in _TOP_NAMES or name.endswith(PARTIAL)
+def is_temporary(name: str) -> bool:
+    """Whether a relative name is one that `publish` gives to a file of a store while it writes it."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def is_replaceable(name: str) -> bool:

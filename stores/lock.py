@@ -1,14 +1,15 @@
 """One builder per store: an advisory lock that the kernel releases however the builder dies."""
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from stores.errors import LockedStoreError, PlanError
-from stores.layout import FORMAT, GROUP, LOGS, PLAN, is_our_name
+from stores.layout import FOLDERS, LOCK, LOGS, is_temporary
+from stores.mark import is_store
 from stores.publish import make_folder, remove_partials
 
 _held: set[int] = set()
@@ -24,7 +25,7 @@ def build_lock(root: Path) -> Iterator[None]:
     """
     _require_ours(root)
     make_folder(root / LOGS)
-    path = root / LOGS / "lock"
+    path = root / LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
@@ -56,21 +57,19 @@ os.register_at_fork(after_in_child=_forget_in_child)
 def _require_ours(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise PlanError(f"{root} is a file; choose a new folder with --out.")
-    if not root.exists() or (root / PLAN).exists():
+    if is_store(root):
         return
-    foreign = sorted(path.name for path in root.iterdir() if not is_our_name(path.name))
-    if foreign or not _is_our_group(root / GROUP):
+    if foreign := list(islice(_foreign_entries(root), 3)):
         raise PlanError(
-            f"{root} is not empty and no feature store (it holds {', '.join(foreign[:3]) or 'a Zarr group'}); "
+            f"{root} is not empty and no feature store (it holds {', '.join(foreign)}); "
             "choose an empty or new folder with --out."
         )
 
 
-def _is_our_group(path: Path) -> bool:
-    """Whether a Zarr group's metadata carries our mark; True if there is none yet."""
-    try:
-        return bool(json.loads(path.read_bytes())["attributes"]["format"] == FORMAT)
-    except FileNotFoundError:
-        return True
-    except (ValueError, KeyError, TypeError):
-        return False
+def _foreign_entries(root: Path) -> Iterator[str]:
+    """What a creation cannot have left that was killed before its first file got its name, and with it our mark."""
+    for path in root.rglob("*"):
+        name = path.relative_to(root).as_posix()
+        ours = name in (LOGS, *FOLDERS) if path.is_dir() else name == LOCK or is_temporary(name)
+        if not ours:
+            yield name

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from stores.canonical import read_sealed
-from stores.errors import IncompleteStoreError
+from stores.errors import IncompleteStoreError, MissingStoreError
 from stores.layout import CODES, MANIFEST
-from stores.plan import load_plan
+from stores.mark import is_store
+from stores.plan import load_plan, missing_message
 from stores.report import CosineStats
 from stores.spec import StoreSpec, spec_from_json
 
@@ -70,4 +71,6 @@ def load_manifest(root: Path) -> Manifest:
             f"{root} is unfinished ({written} of {plan.num_shards} shards); "
             "run the same `viral cache build` again, it resumes."
         )
+    if not is_store(root):
+        raise MissingStoreError(missing_message(root))
     return Manifest.from_json(read_sealed(root / MANIFEST))

@@ -11,6 +11,7 @@ from stores.canonical import canonical_json, read_sealed, sha256
 from stores.codecs import Codec, get_codec
 from stores.errors import MissingStoreError, PlanError
 from stores.layout import PLAN
+from stores.mark import is_store
 from stores.shard import shard_bytes
 from stores.spec import StoreSpec, spec_from_json
 
@@ -126,7 +127,7 @@ def load_plan(root: Path) -> Plan:
         DamagedStoreError: `plan.json` is not what was written.
         FormatVersionError: written by a newer version.
     """
-    if not (root / PLAN).is_file():
+    if not (root / PLAN).is_file() or not is_store(root):
         raise MissingStoreError(missing_message(root))
     return Plan.from_json(read_sealed(root / PLAN))
 

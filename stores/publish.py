@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stores.canonical import canonical_json
-from stores.layout import PARTIAL
+from stores.layout import FOLDERS, PARTIAL, is_temporary
 
 
 @contextmanager
@@ -50,10 +50,13 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_partials(root: Path) -> list[Path]:
-    """Delete what killed writers left behind below `root`; call it only while holding the build lock."""
-    stale = sorted(root.rglob(f"*{PARTIAL}"))
+    """Delete the files that killed writers of a store left half-written; call it only while holding the build lock."""
+    found = (path for folder in ("", *FOLDERS) for path in (root / folder).glob(f"*{PARTIAL}"))
+    stale = sorted(
+        path for path in found if path.is_file() and is_temporary(path.relative_to(root).as_posix())
+    )
     for path in stale:
-        path.unlink(missing_ok=True)
+        path.unlink()
     return stale
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from stores.arrays import read_array
+from stores.arrays import group_metadata, read_array
 from stores.canonical import sha256
 from stores.check_shard import shard_problems
 from stores.codecs import get_codec
@@ -26,7 +26,9 @@ from stores.layout import (
 )
 from stores.lock import build_lock
 from stores.manifest import Manifest, load_manifest
+from stores.mark import is_store
 from stores.plan import Plan, load_plan, missing_message
+from stores.publish import write_bytes
 from stores.report import ShardReport, StoredReport
 from stores.shard import shard_bytes
 from stores.spec import StoreSpec
@@ -79,8 +81,7 @@ def verify_store(root: Path, progress: Progress | None = None) -> VerifyReport:
         IncompleteStoreError: the store has not been finished.
         FormatVersionError: written by a newer version.
     """
-    if not (root / PLAN).is_file() and not (root / MANIFEST).is_file():
-        raise MissingStoreError(missing_message(root))
+    _require_store(root)
     found = VerifyReport()
     plan = _load(load_plan, root, PLAN, found)
     manifest = _load(load_manifest, root, MANIFEST, found)
@@ -107,18 +108,27 @@ def repair_store(root: Path, progress: Progress | None = None) -> VerifyReport:
         MissingStoreError, IncompleteStoreError, FormatVersionError: as `verify_store`.
         LockedStoreError: the store is being built.
     """
+    _require_store(root)
     with build_lock(root):
         found = verify_store(root, progress)
-        doomed = [*found.bad_files, *map(shard_file, found.bad_shards), *map(report_file, found.bad_shards)]
+        doomed = {*found.bad_files, *map(shard_file, found.bad_shards), *map(report_file, found.bad_shards)}
         if MANIFEST in found.bad_files and PLAN not in found.bad_files:
             # Nothing vouches for the files without a seal of their own; the plan is enough to make them again.
-            doomed += [array_metadata(CODES), array_metadata(KEYS), GROUP]
+            doomed |= {array_metadata(CODES), array_metadata(KEYS), GROUP}
+        if GROUP in doomed:
+            # Made again at once: it is the mark by which a build knows the folder for a store.
+            write_bytes(root / GROUP, group_metadata())
         if doomed:
             # First, so that a half-repaired store is an unfinished one.
             (root / MANIFEST).unlink(missing_ok=True)
-        for name in doomed:
+        for name in sorted(doomed - {GROUP}):
             (root / name).unlink(missing_ok=True)
     return found
+
+
+def _require_store(root: Path) -> None:
+    if not is_store(root) or not ((root / PLAN).is_file() or (root / MANIFEST).is_file()):
+        raise MissingStoreError(missing_message(root))
 
 
 def _load(load: Callable[[Path], T], root: Path, name: str, found: VerifyReport) -> T | None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 import stores.publish
-from stores import build_lock, create_store, load_plan, repair_store
-from stores.errors import DamagedStoreError, FingerprintError, PlanError
+from stores import build_lock, create_store, load_plan, open_store, repair_store, verify_store
+from stores.errors import DamagedStoreError, FingerprintError, MissingStoreError, PlanError
 from stores.layout import store_files
 from tests.stores.builder import build, make_plan, snapshot
 
@@ -106,13 +106,50 @@ def test_other_images_are_refused(tmp_path):
         create(tmp_path, replace(make_plan(10), rejects=()))
 
 
-@pytest.mark.parametrize("name", ["thesis.tex", "zarr.json", "data/a.npy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "thesis.tex",
+        "zarr.json",
+        "plan.json",
+        "manifest.json",
+        "data/a.npy",
+        "reports/2024.pdf",
+        "logs/run.txt",
+        "download.zip.partial",
+        "photos/film.mp4.partial",
+        "plan.json.7-0123abcd.partial/inside",
+    ],
+)
 def test_a_folder_of_somebody_else_is_left_alone(name, tmp_path):
+    """Files are ours by the mark inside them, never by their name; a `plan.json` of the user is not ours."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text('{"zarr_format":3,"node_type":"group","attributes":{}}')
+    (tmp_path / "other.partial").write_text("mine")
+    before = snapshot(tmp_path)
     with pytest.raises(PlanError, match="not empty and no feature store"):
         create(tmp_path, make_plan())
-    assert [path.name for path in tmp_path.iterdir()] == [name.split("/")[0]]
+    for use in (load_plan, open_store, verify_store, repair_store):
+        with pytest.raises(MissingStoreError, match="holds no feature store"):
+            use(tmp_path)
+    assert snapshot(tmp_path) == before
+    assert {path.name for path in tmp_path.iterdir()} == {name.split("/")[0], "other.partial"}
+
+
+def test_repairing_a_misspelt_path_leaves_no_folder(tmp_path):
+    with pytest.raises(MissingStoreError, match="does not exist"):
+        repair_store(tmp_path / "typo")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_named_like_a_partial_file_stays(tmp_path):
+    build(tmp_path, make_plan())
+    (tmp_path / "codes" / "c.9.0.0.7-0123abcd.partial").mkdir()
+    (tmp_path / "x.partial").mkdir()
+    (tmp_path / "notes.zip.partial").write_text("mine")
+    build(tmp_path, make_plan())
+    assert (tmp_path / "x.partial").is_dir()
+    assert (tmp_path / "notes.zip.partial").read_text() == "mine"
 
 
 def test_a_file_is_not_a_folder(tmp_path):
@@ -123,10 +160,12 @@ def test_a_file_is_not_a_folder(tmp_path):
 
 def test_foreign_files_in_our_folders_survive_a_new_creation(tmp_path):
     """Only names that a store itself gives are ever deleted."""
-    (tmp_path / "reports").mkdir()
+    build(tmp_path, make_plan())
+    (tmp_path / "plan.json").unlink()
     (tmp_path / "reports" / "2024.pdf").write_text("mine")
-    create(tmp_path, make_plan())
+    create(tmp_path, make_plan(3))
     assert (tmp_path / "reports" / "2024.pdf").read_text() == "mine"
+    assert not (tmp_path / "reports" / "2.json").exists()
 
 
 def test_stale_partial_files_are_removed_and_never_trusted(tmp_path):

@@ -1,6 +1,7 @@
 """Publish or nothing, and the one spelling of JSON."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 
 from stores.canonical import canonical_json, read_sealed, seal
 from stores.errors import DamagedStoreError
+from stores.layout import is_temporary, store_files
 from stores.publish import publish, remove_partials, write_bytes, write_json
+from tests.stores.builder import build, make_plan
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -50,12 +53,39 @@ def test_file_is_synced_before_and_folder_after_the_rename(tmp_path, monkeypatch
     assert events[1] == str(tmp_path)
 
 
-def test_remove_partials_takes_only_partials(tmp_path):
-    (tmp_path / "a").mkdir()
-    for name in ("a/x.1-2.partial", "y.partial", "a/keep", "partial"):
+def test_remove_partials_takes_only_what_a_writer_of_a_store_left(tmp_path):
+    stale = {
+        "plan.json.7-0123abcd.partial",
+        "codes/c.12.0.0.7-0123abcd.partial",
+        "reports/3.json.7-89abcdef.partial",
+    }
+    foreign = {
+        "download.zip.partial",
+        "x.json.7-0123abcd.partial",
+        "plan.json.7-0123abcd.partial.bak",
+        "plan.json.partial",
+        "codes/film.mp4.partial",
+        "codes/c.1.0.0.1-2.partial",
+        "logs/plan.json.7-0123abcd.partial",
+        "mine/plan.json.7-0123abcd.partial",
+        "codes/deep/c.12.0.0.7-0123abcd.partial",
+    }
+    for name in stale | foreign:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    assert len(remove_partials(tmp_path)) == 2
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["keep", "partial"]
+    (tmp_path / "reports" / "4.json.7-0123abcd.partial").mkdir()
+    assert {path.relative_to(tmp_path).as_posix() for path in remove_partials(tmp_path)} == stale
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == foreign
+
+
+def test_every_file_of_a_store_is_written_under_a_name_that_is_ours_to_remove(tmp_path, monkeypatch):
+    written = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: (written.append((self, to)), replace(self, to))[1])
+    build(tmp_path, make_plan())
+    assert {to.relative_to(tmp_path).as_posix() for _, to in written} == set(store_files(tmp_path))
+    assert all(is_temporary(path.relative_to(tmp_path).as_posix()) for path, _ in written)
 
 
 @given(st.dictionaries(st.text(), JSON))

@@ -166,6 +166,20 @@ def test_damage_in_many_places_at_once_is_repaired(root):
     assert snapshot(root) == whole
 
 
+@pytest.mark.parametrize("names", [("zarr.json", "plan.json"), ("zarr.json", "manifest.json")])
+def test_a_repair_keeps_the_folder_recognisable(root, names):
+    """Only the mark inside our files says that a folder is ours, so a repair must not drop the last one."""
+    whole = snapshot(root)
+    for name in names:
+        (root / name).write_bytes(b"")
+    repair_store(root)
+    assert (root / "zarr.json").read_bytes() == whole["zarr.json"]
+    for shard in range(3):
+        (root / "reports" / f"{shard}.json").unlink()
+    build(root, PLAN, REJECTED)
+    assert snapshot(root) == whole
+
+
 def test_strangers_are_named_and_left_alone(root):
     for name in ("notes.txt", "codes/c.3.0.0", "reports/thesis.pdf", "codes/c.1.0.0.1-2.partial"):
         (root / name).write_text("x")
@@ -179,7 +193,7 @@ def test_strangers_are_named_and_left_alone(root):
     assert not report.bad_files
     assert not report.bad_shards
     repair_store(root)
-    assert (root / "notes.txt").exists()
+    assert all((root / name).exists() for name in report.foreign_files)
     assert (root / "manifest.json").exists()
 
 
