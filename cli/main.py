@@ -1,6 +1,8 @@
 """Entry point of `viral`: registers the commands and turns user errors into one line and exit code 2."""
 
+import logging
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -27,12 +29,19 @@ app.command("demo")(demo)
 
 def main() -> None:
     """Run `viral`. Exit codes: 0 done, 1 verification found damage, 2 the input is wrong, 130 interrupted."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    for package in ("pipelines", "stores", "viral"):
+        logging.getLogger(package).setLevel(logging.INFO)
     try:
         app()
     except (ViralError, StoreError) as error:
-        message = " ".join(str(error.args[0] if error.args else error).split())
-        typer.echo(f"error: {message}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
+        _fail(error.args[0] if error.args else error)
+    except (
+        OSError
+    ) as error:  # a disk that is full, a file without permission, a folder where a file should be
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else error)
+
+
+def _fail(message: object) -> NoReturn:
+    typer.echo(f"error: {' '.join(str(message).split())}", err=True)
+    sys.exit(2)

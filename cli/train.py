@@ -24,9 +24,13 @@ def train(
     """Fine-tune the MLLM against cached teacher features (or without them: align.objective=none)."""
     from pipelines.training.run import train_command
 
-    checkpoint = train_command(
-        settings or [], cache=cache, recipe=recipe, config=config, output=output, resume=resume
-    )
+    try:
+        checkpoint = train_command(
+            settings or [], cache=cache, recipe=recipe, config=config, output=output, resume=resume
+        )
+    except KeyboardInterrupt as stop:
+        typer.echo(f"{stop or 'interrupted'}; the same command with --resume continues.", err=True)
+        raise typer.Exit(130) from stop
     typer.echo(f"done: {checkpoint}")
     typer.echo(f"next: viral export --run {checkpoint.parent.parent} --out DIR")
 

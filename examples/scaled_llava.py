@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
                 "on_bad_image": "skip",
             },
             "lora": {"rank": 128 // WIDTH, "alpha": 256 // WIDTH},
-            "align": {"layer": 16 // DEPTH, "head_width": 2048 // WIDTH},
+            "align": {"layer": 16 // DEPTH, "head_width": 2048 // WIDTH, "weights": "random"},
             "optim": {"max_steps": 4},
             "precision": "fp32",
             "gradient_checkpointing": False,

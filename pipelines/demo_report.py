@@ -104,7 +104,7 @@ def _settings(config: TrainConfig, manifest: Manifest, num_steps: int) -> dict[s
         "Teacher weights": f"SHA-256 {fingerprint['weights_sha256']}",
         "Machine": f"{platform.machine()}, {os.cpu_count()} cores, {_device()}",
         "Versions": ", ".join(
-            f"{name} {version(name)}" for name in ("viral", "torch", "transformers", "peft", "timm", "zarr")
+            f"{name} {version(name)}" for name in PACKAGES
         ),
     }
 

@@ -46,26 +46,32 @@ def save_checkpoint(
     partial.rename(final)
     with publish(folder / LATEST) as pointer:
         pointer.write_text(final.name)
-    for old in sorted(folder.glob("step-??????"))[:-keep]:
-        shutil.rmtree(old)
+    for name in [name for name in complete_checkpoints(folder) if name != final.name][: -keep + 1 or None]:
+        shutil.rmtree(folder / name)
     return final
 
 
+def complete_checkpoints(folder: Path) -> list[str]:
+    """Names of the checkpoints in `folder`, oldest first."""
+    return sorted(path.name for path in folder.glob("step-??????") if (path / "trainer.json").is_file())
+
+
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint, or None.
+    """The checkpoint that LATEST names, or None if nothing has been saved.
 
     Raises:
-        WeightsError: LATEST names a checkpoint that is gone.
+        WeightsError: LATEST is missing although there are checkpoints, or names one that is not there.
     """
-    pointer = folder / LATEST
-    if not pointer.is_file():
+    pointer, known = folder / LATEST, complete_checkpoints(folder)
+    name = pointer.read_text().strip() if pointer.is_file() else None
+    if name is None and not known:
         return None
-    checkpoint = folder / pointer.read_text().strip()
-    if not (checkpoint / "trainer.json").is_file():
+    if name not in known:
         raise WeightsError(
-            f"{pointer} names {checkpoint.name}, which is not there; delete LATEST or restore it."
+            f"{pointer} names {name or 'nothing'}; write the name of a checkpoint into it: "
+            f"{', '.join(known) or 'there is none, so start again in another --output'}."
         )
-    return checkpoint
+    return folder / name
 
 
 def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.optim.Optimizer) -> int:

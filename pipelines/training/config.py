@@ -70,12 +70,19 @@ class AlignConfig(_Config):
     teacher: str = "dinov2"
     profile: Literal["paper", "release", "native"] = "paper"
     """How the cached features must have been made; a cache of another profile is refused."""
+    weights: Literal["pretrained", "random"] = "pretrained"
+    """`random` accepts a teacher that knows nothing, for trials."""
     layer: int = Field(16, ge=0)
     """Output of this block, counted from 1; 0 is the LLM's input."""
     weight: float = Field(0.5, ge=0)
     head_width: int = Field(2048, gt=0)
-    train_head: bool = True
-    """False reproduces the release, whose head stays at its random start."""
+    train_head: bool | None = None
+    """None: trained, except under profile `release`, whose head stays at its random start."""
+
+    @property
+    def trains_head(self) -> bool:
+        """`train_head`, or what the profile says."""
+        return self.profile != "release" if self.train_head is None else self.train_head
 
     @model_validator(mode="after")
     def _known(self) -> "AlignConfig":
@@ -112,7 +119,7 @@ class TrainConfig(_Config):
     backend: str = "single"
     device: str = "auto"
     """`auto`: a GPU if there is one, else the CPU."""
-    seed: int = 42
+    seed: int = Field(42, ge=0)
     save_every: int = Field(1000, gt=0)
     keep_last: int = Field(10, gt=0)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from pipelines.training.checkpoint import latest_checkpoint
+from pipelines.training.checkpoint import complete_checkpoints, latest_checkpoint
 from pipelines.training.config import read_config
 from pipelines.training.folder import CHECKPOINTS, CONFIG
 from pipelines.training.setup import DTYPES, build_student
@@ -24,8 +24,9 @@ def export_run(run: Path, out: Path, step: int | None = None) -> Path:
         WeightsError: base or adapter do not load.
     """
     config = read_config(run / CONFIG)
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty; give another --out.")
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is a file or not empty; give another --out.")
     checkpoint = _checkpoint(run / CHECKPOINTS, step)
     student = build_student(config.model, device="cpu", dtype="float32")
     merge_adapter(student, checkpoint / "adapter")
@@ -42,7 +43,7 @@ def export_run(run: Path, out: Path, step: int | None = None) -> Path:
 
 
 def _checkpoint(folder: Path, step: int | None) -> Path:
-    known = sorted(path.name for path in folder.glob("step-??????"))
+    known = complete_checkpoints(folder)
     checkpoint = latest_checkpoint(folder) if step is None else folder / f"step-{step:06d}"
     if checkpoint is None or not checkpoint.is_dir():
         wanted = "a checkpoint" if step is None else f"step {step}"

@@ -1,14 +1,18 @@
 """A run's folder: configuration, metrics, checkpoints; never somebody else's files."""
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipelines.training.config import TrainConfig, read_config, write_config
-from stores.publish import publish
+from stores.publish import publish, write_json
 from viral.errors import ConfigError
 
-CONFIG, METRICS, CHECKPOINTS = "config.yaml", "metrics.jsonl", "checkpoints"
+CONFIG, INPUTS, METRICS, CHECKPOINTS = "config.yaml", "inputs.json", "metrics.jsonl", "checkpoints"
+LOCK = "lock"
 
 
 def check_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
@@ -22,7 +26,9 @@ def check_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
     if not recorded.is_file():
         if resume:
             raise ConfigError(f"No run to resume in {output}: it has no {CONFIG}. Start it without --resume.")
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if output.exists() and (
+            not output.is_dir() or {path.name for path in output.iterdir()} - {LOCK, INPUTS}
+        ):
             raise ConfigError(f"{output} is not empty and holds no run of ours; give another --output.")
         return
     if not resume:
@@ -36,11 +42,42 @@ def check_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
         )
 
 
-def start_folder(output: Path, config: TrainConfig) -> None:
-    """Record the configuration of a new run."""
-    output.mkdir(parents=True, exist_ok=True)
+def start_folder(output: Path, config: TrainConfig, inputs: dict[str, Any]) -> None:
+    """Record configuration and inputs of a new run; make sure a resumed one is made from the same inputs.
+
+    Raises:
+        ConfigError: annotations, usable samples or cache are not those the run was started with.
+    """
+    recorded = output / INPUTS
+    if (output / CONFIG).is_file():
+        old = json.loads(recorded.read_text())
+        if changed := [name for name in inputs if old.get(name) != inputs[name]]:
+            raise ConfigError(
+                f"{output} was started with other inputs: {', '.join(changed)} changed since. "
+                "Restore them, or start a new run in another --output."
+            )
+        return
+    write_json(recorded, inputs)
     with publish(output / CONFIG) as path:
         path.write_text(write_config(config))
+
+
+@contextmanager
+def run_lock(output: Path) -> Iterator[None]:
+    """Hold the run folder; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        ConfigError: another process trains in it.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"Another process is training in {output}; wait for it, or stop it first."
+            ) from error
+        yield
 
 
 def trim_metrics(output: Path, step: int) -> None:

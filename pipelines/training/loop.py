@@ -16,10 +16,11 @@ from tqdm import tqdm
 from pipelines.interrupt import StopRequest
 from pipelines.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from pipelines.training.config import TrainConfig
-from pipelines.training.folder import CHECKPOINTS, METRICS, check_folder, start_folder, trim_metrics
+from pipelines.training.folder import CHECKPOINTS, METRICS, check_folder, run_lock, start_folder, trim_metrics
 from pipelines.training.optim import lr_factor, set_lr
 from pipelines.training.setup import Run, build_run
 from viral.data.dataset import Batch
+from viral.data.images import normalise
 from viral.errors import DataError
 from viral.mllm.aligned import Losses
 
@@ -56,19 +57,22 @@ def train(config: TrainConfig, *, cache: Path | None, output: Path, resume: bool
     check_folder(output, config, resume=resume)
     run = build_run(config, cache)
     checkpoints = output / CHECKPOINTS
-    done = 0
-    if resume and (checkpoint := latest_checkpoint(checkpoints)):
-        done = load_checkpoint(checkpoint, run.module, run.optimizer)
-    start_folder(output, config)
-    trim_metrics(output, done)
-    with StopRequest() as stop, (output / METRICS).open("a") as metrics, _progress(run, done) as bar:
-        for metric in steps(run, done):
-            _record(metric, metrics, bar)
-            last = metric.step == run.num_steps
-            if last or stop.requested or metric.step % config.save_every == 0:
-                save_checkpoint(checkpoints, metric.step, run.module, run.optimizer, config.keep_last)
-            if stop.requested and not last:
-                raise KeyboardInterrupt
+    with run_lock(output), StopRequest() as stop:
+        start_folder(output, config, run.inputs)
+        done = 0
+        if resume and (checkpoint := latest_checkpoint(checkpoints)):
+            done = load_checkpoint(checkpoint, run.module, run.optimizer)
+        trim_metrics(output, done)
+        with (output / METRICS).open("a") as metrics, _progress(run, done) as bar:
+            for metric in steps(run, done):
+                _record(metric, metrics, bar)
+                last = metric.step == run.num_steps
+                if last or stop.requested or metric.step % config.save_every == 0:
+                    save_checkpoint(checkpoints, metric.step, run.module, run.optimizer, config.keep_last)
+                if stop.requested and not last:
+                    raise KeyboardInterrupt(
+                        f"stopped after step {metric.step} of {run.num_steps}, which is saved"
+                    )
     final = latest_checkpoint(checkpoints)
     assert final is not None
     return final
@@ -136,15 +140,15 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def _forward(run: Run, batch: Batch) -> Losses:
-    device = run.device
-    target = run.decoder(batch.codes) if run.decoder and batch.codes is not None else None
+    def move(value: torch.Tensor | np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(value).to(run.device, non_blocking=True)
+
+    pixels_NCSS = normalise(move(batch.squares), run.dataset.encoding.pixels)
+    target_NTC = run.decoder(move(batch.codes)) if run.decoder and batch.codes is not None else None
     enabled = run.config.precision == "bf16"
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
+    with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=enabled):
         return run.backend.forward(
-            input_ids=batch.input_ids.to(device, non_blocking=True),
-            labels=batch.labels.to(device, non_blocking=True),
-            pixels=batch.pixels.to(device, non_blocking=True),
-            target=target,
+            input_ids=move(batch.input_ids), labels=move(batch.labels), pixels=pixels_NCSS, target=target_NTC
         )
 
 
@@ -156,7 +160,7 @@ def _peak_memory(device: torch.device) -> int:
 
 def _progress(run: Run, done: int) -> "tqdm[Any]":
     bar: tqdm[Any] = tqdm(
-        total=run.num_steps, initial=done, desc=run.config.name, unit="step", dynamic_ncols=True
+        total=run.num_steps, initial=done, desc=run.config.name, unit="step", disable=None, dynamic_ncols=True
     )
     return bar
 

@@ -4,16 +4,19 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from pipelines.training.backends import Backend, get_backend
 from pipelines.training.config import ModelConfig, TrainConfig
+from pipelines.training.inputs import describe_inputs
 from pipelines.training.optim import build_optimizer, trainable
 from pipelines.training.samples import usable_samples
-from pipelines.training.targets import Decoder, make_decoder, open_targets
-from viral.data.annotations import read_annotations
+from pipelines.training.targets import Decoder, check_grid, make_decoder, open_targets
+from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
+from viral.data.annotations import Sample, read_annotations
 from viral.data.conversation import get_template
 from viral.data.dataset import Encoding, Example, InstructionDataset, collate
 from viral.data.sampler import micro_batches
@@ -44,6 +47,10 @@ class Run:
     num_steps: int
     decoder: Decoder | None
     kappa: float
+    record_bytes: int
+    """Of one image's cached codes."""
+    inputs: dict[str, Any]
+    """What the run is made from, as `inputs.json` records it."""
 
     def loader(self, first_step: int) -> DataLoader[Example | Exception]:
         """Micro-batches from `first_step` on, in the order that (seed, step, rank) fixes."""
@@ -59,11 +66,15 @@ class Run:
             rank=self.backend.rank,
             world_size=self.backend.world_size,
         )
+        batch_bytes = data.micro_batch_size * (3 * self.dataset.encoding.pixels.size**2 + self.record_bytes)
+        shared = fits_shared_memory(batch_bytes, data.num_workers)
         return DataLoader(
             self.dataset,
             batch_sampler=list(batches),
-            collate_fn=partial(collate, pad_token_id=self.pad_token_id),
+            collate_fn=partial(collate, pad_token_id=self.pad_token_id, shared=shared),
             num_workers=data.num_workers,
+            prefetch_factor=PREFETCH if data.num_workers else None,
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=self.device.type == "cuda",
         )
 
@@ -83,20 +94,17 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         )
     backend_class = get_backend(config.backend)
     samples = read_annotations(config.data.annotations)
-    student = build_student(config.model, device=str(device), dtype=DTYPES[config.precision])
-    store = open_targets(cache, config.align, student.image.count) if cache else None
+    store = open_targets(cache, config.align) if cache else None
     samples = usable_samples(samples, config.data, cache, store)
+    _require_enough(samples, config)
+    inputs = describe_inputs(config.data.annotations, samples, cache, store)
+    student = build_student(config.model, device=str(device), dtype=DTYPES[config.precision])
     if objective is None:
         store = None  # a baseline takes from a cache only the list of images it could not use
-    if objective and not any(sample.image for sample in samples):
-        raise DataError("No sample with a usable image is left, so there is nothing to align.")
-    if len(samples) < config.data.batch_size:
-        raise ConfigError(
-            f"{len(samples)} usable samples do not fill one batch; lower data.batch_size={config.data.batch_size}."
-        )
+    if store and cache:
+        check_grid(store, cache, student.image.count)
     module = build_module(config, student, store.manifest.spec.dim if store else None)
     optimizer = build_optimizer(module, config.optim)
-    assert student.tokenizer.pad_token_id is not None
     encoding = Encoding(
         tokenizer=student.tokenizer,
         template=get_template(config.data.template),
@@ -104,19 +112,45 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         pixels=student.pixels,
         max_length=config.data.max_length,
     )
-    return Run(
+    backend = backend_class(module, optimizer)
+    run = Run(
         config=config,
         device=device,
         module=module,
         optimizer=optimizer,
-        backend=backend_class(module, optimizer),
+        backend=backend,
         dataset=InstructionDataset(samples, config.data.images, encoding, store),
         pad_token_id=student.tokenizer.pad_token_id,
         num_steps=config.optim.max_steps
         or config.optim.num_epochs * (len(samples) // config.data.batch_size),
         decoder=make_decoder(store, device) if store else None,
         kappa=store.manifest.kappa if store else 1.0,
+        record_bytes=store.manifest.spec.record_bytes if store else 0,
+        inputs=inputs,
     )
+    _log_plan(run)
+    return run
+
+
+def _require_enough(samples: list[Sample], config: TrainConfig) -> None:
+    if config.align.objective != "none" and not any(sample.image for sample in samples):
+        raise DataError("No sample with a usable image is left, so there is nothing to align.")
+    if len(samples) < config.data.batch_size:
+        raise ConfigError(
+            f"{len(samples)} usable samples do not fill one batch; lower data.batch_size={config.data.batch_size}."
+        )
+
+
+def _log_plan(run: Run) -> None:
+    data, ranks = run.config.data, run.backend.world_size
+    num_micro = data.batch_size // (data.micro_batch_size * ranks)
+    sizes = [parameter.numel() for parameter in trainable(run.module).values()]
+    log.info(
+        "%d samples; global batch %d = %d samples x %d ranks x %d micro-batches; %d steps (%d an epoch); "
+        "training %.2f M parameters in %d tensors",
+        len(run.dataset), data.batch_size, data.micro_batch_size, ranks, num_micro, run.num_steps,
+        len(run.dataset) // data.batch_size, sum(sizes) / 1e6, len(sizes),
+    )  # fmt: skip
 
 
 def build_student(config: ModelConfig, *, device: str, dtype: str) -> Student:
@@ -148,10 +182,8 @@ def build_module(config: TrainConfig, student: Student, target_dim: int | None) 
     head = None
     if target_dim is not None:
         head = alignment_head(hidden_dim, target_dim, align.head_width, config.seed)
-        head.requires_grad_(align.train_head).to(student.model.device)
+        head.requires_grad_(align.trains_head).to(student.model.device)
     module = AlignedMllm(adapted, head, get_objective(align.objective), align.layer, align.weight)
     module.train()
     module.core.vision_tower.eval()
-    counts = {name: p.numel() for name, p in trainable(module).items()}
-    log.info("training %d tensors, %.2f M parameters", len(counts), sum(counts.values()) / 1e6)
     return module

@@ -14,39 +14,55 @@ from viral.teachers import get_teacher
 Decoder = Callable[[torch.Tensor], torch.Tensor]
 
 
-def open_targets(cache: Path, config: AlignConfig, num_tokens: int) -> FeatureStore:
-    """Open a cache and make sure it holds what this run aligns to.
+def open_targets(cache: Path, config: AlignConfig) -> FeatureStore:
+    """Open a cache and make sure it was made the way this run wants.
 
     Raises:
-        CacheMismatchError: another teacher, another profile, or another grid than the student's tower.
+        CacheMismatchError: another teacher or profile, or a teacher with random weights.
         StoreError: no finished cache there.
     """
     store = open_store(cache)
-    spec = store.manifest.spec
-    expected = {"teacher": get_teacher(config.teacher).name, "profile": config.profile}
-    for field, value in expected.items():
-        found = spec.fingerprint.get(field)
-        if found != value:
+    made = store.manifest.spec.fingerprint
+    found = {
+        "teacher": made.get("teacher"),
+        "profile": made.get("profile"),
+        "weights": "random" if made.get("weights") == "random" else "pretrained",
+    }
+    wanted = {
+        "teacher": get_teacher(config.teacher).name,
+        "profile": config.profile,
+        "weights": config.weights,
+    }
+    for field, value in wanted.items():
+        if found[field] != value:
             raise CacheMismatchError(
-                f"{cache} was built with {field}={found}, this run wants align.{field}={value}; "
-                f"set align.{field}={found} or build another cache."
+                f"{cache} was built with {field}={found[field]}, this run wants align.{field}={value}; "
+                f"set align.{field}={found[field]} or build another cache."
             )
-    rows, columns = spec.grid
+    return store
+
+
+def check_grid(store: FeatureStore, cache: Path, num_tokens: int) -> None:
+    """Make sure the cache has one feature for each visual token.
+
+    Raises:
+        CacheMismatchError: another grid than the student's tower.
+    """
+    rows, columns = store.manifest.spec.grid
     if rows * columns != num_tokens:
         raise CacheMismatchError(
             f"{cache} holds a {rows}x{columns} grid ({rows * columns} tokens an image), the student's tower gives "
             f"{num_tokens}; build a cache for this tower, or train the tower it was built for."
         )
-    return store
 
 
 def make_decoder(store: FeatureStore, device: torch.device) -> Decoder:
-    """Codes [N, T, W] of this store -> float32 targets [N, T, C] on the device, without gradient."""
+    """Codes [N, T, W] of this store, on `device` -> float32 targets [N, T, C], without gradient."""
     tables = device_tables(store.tables, device)
     codec = store.manifest.spec.codec
 
     def decoder(codes: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            return decode(codec, codes.to(device, non_blocking=True), tables)
+            return decode(codec, codes, tables)
 
     return decoder

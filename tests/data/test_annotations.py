@@ -39,6 +39,12 @@ def test_text_only_leading_answer_and_open_question(tmp_path: Path):
     assert sample.num_words == 3
 
 
+def test_without_an_image_the_tag_is_text(tmp_path: Path):
+    (sample,) = read_annotations(write(tmp_path, change(image=None)))
+    assert sample.image is None
+    assert "<image>" in sample.turns[0][0]
+
+
 def change(**changes):
     return [{**ENTRY, **changes}]
 
@@ -51,10 +57,9 @@ def change(**changes):
         ([3], "no 'conversations' list"),
         (change(conversations=None), "no 'conversations' list"),
         (change(image=["a", "b"]), "'image' is list"),
-        (change(image=None), "1 <image> tags for 0 image"),
         (
             change(conversations=[{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]),
-            "0 <image> tags",
+            "0 <image> tags for one image",
         ),
         (change(conversations=[{"from": "user", "value": "x"}]), "a turn is not"),
         (change(conversations=[{"from": "human", "value": "<image>"}] * 2), "do not alternate"),

@@ -108,3 +108,12 @@ def test_answers_that_repeat_the_question_are_masked_by_position():
 def test_unknown_template():
     with pytest.raises(UnknownNameError, match="Known: llava_v1, vicuna_v1"):
         get_template("chatml")
+
+
+def test_tag_in_a_text_only_sample_is_text():
+    tokenizer = tiny.tokenizer()
+    ids, _ = encode_dialogue(
+        [("What does <image> mean?", "no")], tokenizer, get_template("vicuna_v1"), None, 512
+    )
+    assert tokenizer.convert_tokens_to_ids("<image>") not in ids
+    assert "What does <image> mean?" in tokenizer.decode(ids)

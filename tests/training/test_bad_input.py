@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.training.config import with_overrides
+from pipelines.training.folder import run_lock
 from pipelines.training.loop import train
 from stores.errors import IncompleteStoreError, MissingStoreError
 from tests.training.conftest import turns, write_annotations, write_store
@@ -49,6 +50,17 @@ def test_no_cache_unfinished_cache_and_foreign_folder(config, world, tmp_path: P
         train(config, cache=cache, output=tmp_path / "run")
 
 
+def test_settings_that_contradict_the_world(config, world, tmp_path: Path):
+    with pytest.raises(ConfigError, match="seed"):
+        with_overrides(config, {"seed": -1})
+    refused(config, world, tmp_path, DataError, "embedded null|no such file", **null_byte(tmp_path))
+
+
+def null_byte(folder: Path) -> dict[str, str]:
+    names = [f"{index:02d}.png" for index in range(8)]
+    return {"data__annotations": str(write_annotations(folder / "null.json", [*names, "a\x00b.png"]))}
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -69,10 +81,52 @@ def test_cache_of_another_teacher_profile_or_grid(config, world, tmp_path: Path,
     refused(config, other, tmp_path, CacheMismatchError, message)
 
 
-def test_image_unknown_to_the_cache(config, world, tmp_path: Path):
+def test_images_unknown_to_the_cache_are_counted_at_once(config, world, tmp_path: Path):
     other = {**world, "cache": write_store(tmp_path / "cache", world["images"], ["00.png"])}
-    with pytest.raises(KeyError, match="was not in the data of that build"):
-        run(config, other, tmp_path)
+    refused(
+        config, other, tmp_path, CacheMismatchError, r"lacks 11 of 12 images, first 01.png, .* cache build"
+    )
+
+
+def test_random_teacher_only_when_asked_for(config, world, tmp_path: Path):
+    names = [f"{index:02d}.png" for index in range(12)]
+    random = {"teacher": "dinov2-b", "profile": "paper", "weights": "random"}
+    other = {**world, "cache": write_store(tmp_path / "cache", world["images"], names, fingerprint=random)}
+    refused(config, other, tmp_path, CacheMismatchError, "set align.weights=random")
+    run(config, other, tmp_path, align__weights="random")
+
+
+def test_skip_needs_a_cache(config, tmp_path: Path):
+    config = with_overrides(config, {"data.on_bad_image": "skip", "align.objective": "none"})
+    with pytest.raises(ConfigError, match="needs --cache"):
+        train(config, cache=None, output=tmp_path / "run")
+
+
+def test_resume_with_other_data_or_cache_is_refused(config, world, tmp_path: Path):
+    names = [f"{index:02d}.png" for index in range(12)]
+    annotations = write_annotations(tmp_path / "a.json", names)
+    config = with_overrides(config, {"data.annotations": str(annotations)})
+    train(config, cache=world["cache"], output=tmp_path / "run")
+    other = write_store(tmp_path / "cache", world["images"], names, codec="fp16")
+    with pytest.raises(ConfigError, match="other inputs: cache changed"):
+        train(config, cache=other, output=tmp_path / "run", resume=True)
+    write_annotations(annotations, names[:-1])
+    with pytest.raises(ConfigError, match="other inputs: annotations, samples changed"):
+        train(config, cache=world["cache"], output=tmp_path / "run", resume=True)
+
+
+def test_two_processes_do_not_share_a_run(config, world, tmp_path: Path):
+    with run_lock(tmp_path / "run"), pytest.raises(ConfigError, match="Another process is training"):
+        train(config, cache=world["cache"], output=tmp_path / "run")
+
+
+def test_lost_pointer_names_what_there_is(config, world, tmp_path: Path):
+    run(config, world, tmp_path)
+    (tmp_path / "run/checkpoints/LATEST").unlink()
+    before = (tmp_path / "run/metrics.jsonl").read_text()
+    with pytest.raises(WeightsError, match="step-000004, step-000006"):
+        train(config, cache=world["cache"], output=tmp_path / "run", resume=True)
+    assert (tmp_path / "run/metrics.jsonl").read_text() == before
 
 
 def test_missing_and_outside_images_stop_or_are_left_out(config, world, tmp_path: Path, caplog):

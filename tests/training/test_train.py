@@ -136,6 +136,38 @@ def test_sigterm_saves_the_last_step_and_resumes(config, world, reference, tmp_p
     assert_same(resumed, latest_checkpoint(reference / "checkpoints"))
 
 
+def test_sigterm_to_the_whole_group_saves_and_resumes(config, world, reference, tmp_path: Path):
+    """As `timeout` and Slurm send it: to the main process and its data-loading workers alike."""
+    config = with_overrides(config, {"data.num_workers": 2, "save_every": 1000, "optim.max_steps": 400})
+    output = tmp_path / "run"
+    (tmp_path / "config.yaml").write_text(write_config(config))
+    command = [
+        Path(sys.executable).with_name("viral"), "train", "--config", tmp_path / "config.yaml",
+        "--cache", world["cache"], "--output", output,
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "--resume continues" in stderr
+    step = json.loads((latest_checkpoint(output / "checkpoints") / "trainer.json").read_text())["step"]
+    assert len(read_metrics(output)) == step < 400
+
+
+def test_release_profile_freezes_the_head_unless_told_otherwise(config):
+    assert config.align.trains_head
+    release = with_overrides(config, {"align.profile": "release"})
+    assert not release.align.trains_head
+    assert with_overrides(release, {"align.train_head": True}).align.trains_head
+
+
 def test_bf16_autocast_and_checkpointing_stay_near_fp32(config, world, reference, tmp_path: Path):
     config = with_overrides(config, {"precision": "bf16", "gradient_checkpointing": True})
     train(config, cache=world["cache"], output=tmp_path / "run")

@@ -84,8 +84,6 @@ def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - this is the bor
     if not turns:
         raise DataError(f"{where}: no question with an answer.")
     num_tags = sum(value.count(IMAGE_TAG) for value in values)
-    if num_tags != (image is not None):
-        raise DataError(
-            f"{where}: {num_tags} {IMAGE_TAG} tags for {int(image is not None)} image(s); expected one tag per image."
-        )
+    if image is not None and num_tags != 1:  # without an image the tag is text like any other
+        raise DataError(f"{where}: {num_tags} {IMAGE_TAG} tags for one image, expected one.")
     return Sample(str(entry.get("id", "")), image, turns)

@@ -1,6 +1,5 @@
 """Samples on demand: an image is read, hashed, decoded and paired with its cached target only when asked for."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch.utils.data import Dataset
 
 from viral.data.annotations import Sample, resolve_image
 from viral.data.conversation import Template
-from viral.data.images import PixelSpec, decode_image, mean_fill, normalise, to_square
+from viral.data.images import PixelSpec, decode_image, image_key, mean_fill, to_square
 from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue
 from viral.errors import DataError, ImageError
 
@@ -29,26 +28,36 @@ class TargetReader(Protocol):
 
 @dataclass(slots=True)
 class Example:
-    """One tokenised sample; pixels [3, S, S] and codes [T, W] only if it has an image."""
+    """One tokenised sample; square uint8 [S, S, 3] and codes [T, W] only if it has an image."""
 
     id: str
     input_ids: list[int]
     labels: list[int]
-    pixels: torch.Tensor | None
+    square: np.ndarray | None
     codes: np.ndarray | None
 
 
 @dataclass(slots=True)
 class Batch:
-    """Right-padded ids and labels [B, L]; pixels [N, 3, S, S]; codes [N, T, W] or None."""
+    """Right-padded ids and labels [B, L]; squares uint8 [N, S, S, 3]; codes [N, T, W] or None.
+
+    Arrays instead of tensors where shared memory is too small to hand tensors over.
+    """
 
     ids: list[str]
-    input_ids: torch.Tensor
-    labels: torch.Tensor
-    pixels: torch.Tensor
-    codes: torch.Tensor | None
+    input_ids: torch.Tensor | np.ndarray
+    labels: torch.Tensor | np.ndarray
+    squares: torch.Tensor | np.ndarray
+    codes: torch.Tensor | np.ndarray | None
     num_tokens: int
     """Without padding."""
+
+    def pin_memory(self) -> "Batch":
+        """Page-locked tensors; called by the data loader where it feeds a GPU."""
+        for name in ("input_ids", "labels", "squares", "codes"):
+            if (value := getattr(self, name)) is not None:
+                setattr(self, name, torch.as_tensor(value).pin_memory())
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,14 +99,18 @@ class InstructionDataset(Dataset[Example | Exception]):
     def _example(self, sample: Sample) -> Example:
         encoding = self.encoding
         input_ids, labels = encode_dialogue(
-            list(sample.turns), encoding.tokenizer, encoding.template, encoding.image, encoding.max_length
+            list(sample.turns),
+            encoding.tokenizer,
+            encoding.template,
+            encoding.image if sample.image is not None else None,
+            encoding.max_length,
         )
         if sample.image is None:
             return Example(sample.id, input_ids, labels, None, None)
         data = read_image_bytes(self.image_root, sample.image)
         square = to_square(decode_image(data), encoding.pixels.size, "pad", mean_fill(encoding.pixels.mean))
-        codes = self.targets.read(hashlib.sha256(data).hexdigest()) if self.targets else None
-        return Example(sample.id, input_ids, labels, normalise(square, encoding.pixels), codes)
+        codes = self.targets.read(image_key(data)) if self.targets else None
+        return Example(sample.id, input_ids, labels, square, codes)
 
 
 def read_image_bytes(root: Path, relative: str) -> bytes:
@@ -113,27 +126,33 @@ def read_image_bytes(root: Path, relative: str) -> bytes:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
 
 
-def collate(examples: list[Example | Exception], pad_token_id: int) -> Batch | Exception:
-    """Right-pad examples into a batch; the first error among them takes the batch's place."""
+def collate(
+    examples: list[Example | Exception], pad_token_id: int, *, shared: bool = True
+) -> Batch | Exception:
+    """Right-pad examples into a batch; the first error among them takes the batch's place.
+
+    Tensors leave a worker through shared memory, arrays (`shared=False`) through a pipe.
+    """
     good: list[Example] = []
     for example in examples:
         if isinstance(example, Exception):
             return example
         good.append(example)
     length = max(len(example.input_ids) for example in good)
-    input_ids = torch.full((len(good), length), pad_token_id)
-    labels = torch.full((len(good), length), IGNORE)
+    input_ids = np.full((len(good), length), pad_token_id)
+    labels = np.full((len(good), length), IGNORE)
     for row, example in enumerate(good):
         size = len(example.input_ids)
-        input_ids[row, :size] = torch.tensor(example.input_ids)
-        labels[row, :size] = torch.tensor(example.labels)
-    pixels = [example.pixels for example in good if example.pixels is not None]
+        input_ids[row, :size] = example.input_ids
+        labels[row, :size] = example.labels
+    squares = [example.square for example in good if example.square is not None]
     codes = [example.codes for example in good if example.codes is not None]
+    wrap = torch.from_numpy if shared else np.asarray
     return Batch(
         ids=[example.id for example in good],
-        input_ids=input_ids,
-        labels=labels,
-        pixels=torch.stack(pixels) if pixels else torch.empty(0),
-        codes=torch.from_numpy(np.stack(codes)) if codes else None,
+        input_ids=wrap(input_ids),
+        labels=wrap(labels),
+        squares=wrap(np.stack(squares) if squares else np.empty((0, 1, 1, 3), np.uint8)),
+        codes=wrap(np.stack(codes)) if codes else None,
         num_tokens=sum(len(example.input_ids) for example in good),
     )

@@ -3,6 +3,7 @@
 If teacher and student disagreed on any step here, their patch grids would look at different places.
 """
 
+import hashlib
 import io
 import warnings
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ class PixelSpec:
     size: int
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
+
+
+def image_key(data: bytes) -> str:
+    """What a cache record is filed under: SHA-256 of the image file's bytes, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def mean_fill(mean: tuple[float, float, float]) -> tuple[int, int, int]:
@@ -88,13 +94,14 @@ def to_square(
         square = _crop(image, size)
     else:
         raise ConfigError(f"Unknown image mode {mode!r}. Known: {', '.join(SQUARE_MODES)}.")
-    return np.asarray(square)
+    return np.array(square)
 
 
-def normalise(pixels_BHWC: np.ndarray, spec: PixelSpec) -> torch.Tensor:
-    """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] with the given statistics."""
-    scaled = torch.from_numpy(pixels_BHWC.astype(np.float32)) / 255.0
-    return ((scaled - torch.tensor(spec.mean)) / torch.tensor(spec.std)).movedim(-1, -3)
+def normalise(pixels_BHWC: np.ndarray | torch.Tensor, spec: PixelSpec) -> torch.Tensor:
+    """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] with the given statistics, on the device of the pixels."""
+    scaled = torch.as_tensor(pixels_BHWC).float() / 255.0
+    mean, std = (torch.tensor(values, device=scaled.device) for values in (spec.mean, spec.std))
+    return ((scaled - mean) / std).movedim(-1, -3)
 
 
 def _pad(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:

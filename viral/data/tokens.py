@@ -1,5 +1,6 @@
 """Text -> token ids and labels, with the image block spliced in. Exact to LLaVA's own masking."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,19 +36,19 @@ def encode_dialogue(
     turns: list[tuple[str, str]],
     tokenizer: "PreTrainedTokenizerBase",
     template: Template,
-    image: ImageTokens,
+    image: ImageTokens | None,
     max_length: int,
 ) -> tuple[list[int], list[int]]:
     """(input ids, labels) of question/answer turns; only answers and their end tokens are supervised.
 
-    Longer texts are cut at `max_length` tokens.
+    Longer texts are cut at `max_length` tokens. Without an image the tag is text like any other.
 
     Raises:
         DataError: the cut would go through the image block.
     """
     text, spans = "", []
     for index, (question, answer) in enumerate(turns):
-        question = with_image(question) if IMAGE_TAG in question else question
+        question = with_image(question) if image and IMAGE_TAG in question else question
         text += template.question(question, first=index == 0)
         spoken = template.answer(answer)
         spans.append((len(text), len(text) + len(spoken)))
@@ -59,7 +60,7 @@ def encode_dialogue(
         token if any(first < end <= last for first, last in spans) and start < end else IGNORE
         for token, start, end in pieces
     ]
-    if image.id in ids[max_length:]:
+    if image and image.id in ids[max_length:]:
         raise DataError(
             f"the image block of {image.count} tokens does not fit: it would be cut at max_length={max_length}; "
             f"raise data.max_length to at least {len(ids) - ids[::-1].index(image.id)}."
@@ -68,13 +69,15 @@ def encode_dialogue(
 
 
 def _pieces(
-    text: str, tokenizer: "PreTrainedTokenizerBase", image: ImageTokens
+    text: str, tokenizer: "PreTrainedTokenizerBase", image: ImageTokens | None
 ) -> list[tuple[int, int, int]]:
     """(token id, first character, past last character) over `text`; image tokens have an empty span."""
+    # Cut inside the tag, so that a tokenizer which knows it as a special token reads it as text.
+    chunks = text.split(IMAGE_TAG) if image else re.split(r"(?<=<)(?=image>)", text)
     pieces: list[tuple[int, int, int]] = []
     offset = 0
-    for index, chunk in enumerate(text.split(IMAGE_TAG)):
-        if index:
+    for index, chunk in enumerate(chunks):
+        if index and image:
             pieces += [(image.id, offset, offset)] * image.count
             offset += len(IMAGE_TAG)
         encoded = tokenizer(chunk, return_offsets_mapping=True)

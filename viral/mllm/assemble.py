@@ -37,8 +37,6 @@ def assemble_student(
     language = load_strictly(AutoModelForCausalLM, llm, dtype=dtype)
     vision = load_strictly(CLIPVisionModel, tower, dtype=dtype, ignore=_CLIP_REST)
     tokenizer = load_tokenizer(llm)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.unk_token
     image_id = tokenizer.get_vocab().get("<image>", language.config.vocab_size)
     config = LlavaConfig(
         vision_config=vision.config,

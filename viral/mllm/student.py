@@ -62,6 +62,8 @@ def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise WeightsError(_unavailable("tokenizer", source, error)) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token  # LLaVA pads Vicuna with <unk>
     if not tokenizer.is_fast:
         raise WeightsError(
             f"{source}: no fast tokenizer; convert it with transformers so it has a tokenizer.json."
