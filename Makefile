@@ -51,8 +51,9 @@ else
 reproduce-table1: setup
 	$(BIN)/viral cache build --vfm dinov2 --out caches/dinov2
 	for recipe in llava15_7b_baseline llava15_7b_viral; do \
-	  $(BIN)/viral train --recipe $$recipe --cache caches/dinov2 --output runs/$$recipe && \
-	  $(BIN)/viral export --run runs/$$recipe --out models/$$recipe && \
+	  resume=$$(test -e runs/$$recipe/config.yaml && echo --resume); \
+	  $(BIN)/viral train --recipe $$recipe --cache caches/dinov2 --output runs/$$recipe $$resume && \
+	  { test -e models/$$recipe || $(BIN)/viral export --run runs/$$recipe --out models/$$recipe; } && \
 	  $(BIN)/viral eval --model models/$$recipe --benchmarks cvbench,pope --data playground/benchmarks \
 	    --output results/$$recipe || exit $$?; \
 	done

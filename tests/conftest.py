@@ -1,6 +1,9 @@
 """Fixtures shared by all tests: a tiny real LLaVA folder, and one thread per test process."""
 
+import os
 from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported, here and in subprocesses
 
 import pytest
 import torch
