@@ -14,15 +14,22 @@ SKILL_WEIGHTS = {
     "either": 0.10,
 }
 GRID = 8
-"""Places in words are columns and rows from 1 to 8, counted from the top left."""
+"""Columns and rows of a page."""
+OFTEN = 0.4
+"""How often a caption names colours, and how often the ground."""
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 
 def global_caption(scene: Scene, rng: Rng) -> str:
-    """What an alt text tells: ground, shapes and colours; not how many, where, or which is which."""
+    """What an alt text tells: shapes, often colours and ground; not how many, where, or which is which."""
     shapes = rng.permutation([plural(shape) for shape in scene.shapes]).tolist()
     colours = rng.permutation(sorted({thing.colour for thing in scene.things})).tolist()
-    parts = [_join(shapes), f"in {_join(colours)}", f"on {scene.ground}"]
+    parts = [_join(shapes)]
+    # Colours and ground are easy to see and would do to tell most pictures apart; without them shapes have to.
+    if rng.random() < OFTEN:
+        parts.append(f"in {_join(colours)}")
+    if rng.random() < OFTEN:
+        parts.append(f"on {scene.ground}")
     frame = pick(("a picture of {}", "{}", "a photo of {}", "an image with {}"), rng)
     return frame.format(" ".join(parts))
 
@@ -39,24 +46,28 @@ def listing(scene: Scene) -> str:
 
 def page(scene: Scene, rng: Rng) -> str:
     """Every thing with its place, in reading order or shuffled."""
-    things = sorted(scene.things, key=lambda thing: (row_of(thing, scene), thing.x))
+    things = in_reading_order(scene)
     if rng.random() < 0.5:
         things = [things[i] for i in rng.permutation(len(things))]
-    return " ".join(
-        f"{t.colour} {t.shape} column {column_of(t, scene)} row {row_of(t, scene)}." for t in things
-    )
+    return " ".join(f"{thing.colour} {thing.shape} {place_of(thing, scene)}." for thing in things)
 
 
-def column_of(thing: Thing, scene: Scene) -> int:
-    """Column 1..GRID of a thing's centre in the padded square."""
+def in_reading_order(scene: Scene) -> list[Thing]:
+    """Row by row, from the left."""
+    return sorted(scene.things, key=lambda thing: _cell(thing, scene)[::-1])
+
+
+def place_of(thing: Thing, scene: Scene) -> str:
+    """`column 3 row 5`: where the thing's middle lies in the padded square, counted from 1 at the top left."""
+    column, row = _cell(thing, scene)
+    return f"column {column} row {row}"
+
+
+def _cell(thing: Thing, scene: Scene) -> tuple[int, int]:
     longer = max(scene.width, scene.height)
-    return 1 + int(GRID * (thing.x + (longer - scene.width) / 2) / longer)
-
-
-def row_of(thing: Thing, scene: Scene) -> int:
-    """Row 1..GRID of a thing's centre in the padded square."""
-    longer = max(scene.width, scene.height)
-    return 1 + int(GRID * (thing.y + (longer - scene.height) / 2) / longer)
+    across = thing.x + (longer - scene.width) / 2
+    down = thing.y + (longer - scene.height) / 2
+    return 1 + int(GRID * across / longer), 1 + int(GRID * down / longer)
 
 
 def description(scene: Scene, rng: Rng) -> str:

@@ -89,6 +89,8 @@ def put(question: Question, rng: Rng) -> tuple[str, str]:
         suited = ("bare", "short", "pope", "pope")
     elif question.skill == "either":
         suited = ("short", "mmvp", "mmvp")
+    elif question.skill == "relation":
+        suited = ("cv_bench",)  # the options say along which axis to compare
     else:
         suited = ("bare", "short", "cv_bench", "cv_bench")
     return STYLES[pick(suited, rng)](question, rng)

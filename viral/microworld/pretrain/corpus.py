@@ -1,23 +1,34 @@
 """Text and pictures for pre-training, from streams that instructions and benchmarks do not use."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from viral.data.conversation import TEMPLATES, Template
 from viral.data.images import to_square
-from viral.microworld.descriptions import description, dialogue, global_caption, listing, page
+from viral.microworld.descriptions import (
+    description,
+    dialogue,
+    global_caption,
+    in_reading_order,
+    listing,
+    page,
+    place_of,
+)
 from viral.microworld.models import IMAGE_SIZE
-from viral.microworld.questions import pick
+from viral.microworld.questions import name_of, pick, plural
 from viral.microworld.scenes import Rng, Scene, draw, sample_scene, scene_rng
 
 PICTURE_STREAM, TEXT_STREAM = 10, 11
+NUM_QUESTIONS = 4
 Turns = list[tuple[str, str]]
 
 
-def pictures(seed: int, count: int, first: int = 0) -> tuple[list[Scene], np.ndarray]:
+def pictures(
+    seed: int, count: int, first: int = 0, sample: Callable[[Rng], Scene] = sample_scene
+) -> tuple[list[Scene], np.ndarray]:
     """Scenes and their padded squares, uint8 [count, 64, 64, 3]."""
-    scenes = [sample_scene(scene_rng(seed, PICTURE_STREAM, first + index)) for index in range(count)]
+    scenes = [sample(scene_rng(seed, PICTURE_STREAM, first + index)) for index in range(count)]
     squares = np.stack([to_square(draw(scene), IMAGE_SIZE) for scene in scenes])
     return scenes, squares
 
@@ -28,15 +39,33 @@ def web_caption(scene: Scene, rng: Rng) -> str:
 
 
 def conversation(index: int, seed: int) -> tuple[Template, Turns]:
-    """A text-only conversation: a page about a scene, and questions about that page."""
+    """A text-only conversation: a page about a scene, questions about that page, and reading exercises."""
     rng = scene_rng(seed, TEXT_STREAM, index)
     scene = sample_scene(rng)
-    turns = dialogue(scene, rng, 1 + int(rng.integers(4)))
-    if rng.random() < 0.1:
-        turns = [("Describe the image.", description(scene, rng))]
-    (question, answer), *rest = turns
+    turns = dialogue(scene, rng, NUM_QUESTIONS) + exercises(scene, rng)
+    (question, answer), *rest = [turns[i] for i in rng.permutation(len(turns))]
     template = pick(tuple(TEMPLATES.values()), rng)
     return template, [(f"{page(scene, rng)}\n{question}", answer), *rest]
+
+
+def exercises(scene: Scene, rng: Rng) -> Turns:
+    """Looking things up on a page: where a thing is, what is at a place, all things of a shape, a description.
+
+    Found answers in the text are what a small model learns counting and comparing from.
+    """
+    thing = pick(scene.things, rng)
+    place = place_of(thing, scene)
+    shape = pick(scene.shapes, rng)
+    same = [other for other in in_reading_order(scene) if other.shape == shape]
+    turns = [
+        (f"What is at {place}?", f"{thing.colour} {thing.shape}"),
+        (f"List the {plural(shape)}.", " ".join(f"{t.colour} {place_of(t, scene)}." for t in same)),
+    ]
+    if name := name_of(thing, scene):
+        turns.append((f"Where is the {name}?", place))
+    if rng.random() < 0.2:
+        turns.append(("Describe the image.", description(scene, rng)))
+    return turns
 
 
 def texts(seed: int, count: int) -> Iterator[str]:

@@ -19,6 +19,7 @@ from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue
 from viral.microworld.models import LLM_CONTEXT, llm_config
 from viral.microworld.pretrain.corpus import conversation, web_caption
 from viral.microworld.pretrain.loop import optimise
+from viral.microworld.pretrain.save import save_model
 from viral.microworld.scenes import sample_scene, scene_rng
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ Encoded = tuple[list[int], list[float]]
 
 
 def train_llm(
-    out: Path, tokenizer: "PreTrainedTokenizerFast", *, seed: int, steps: int = 2500, batch: int = 32
+    out: Path, tokenizer: "PreTrainedTokenizerFast", *, seed: int, steps: int = 1500, batch: int = 32
 ) -> float:
     """Train, keep model and tokenizer in `out`; returns the final weighted loss."""
     from transformers import LlamaForCausalLM
@@ -52,7 +53,7 @@ def train_llm(
         return (losses_BL * weights_BL[:, 1:]).sum() / weights_BL[:, 1:].sum()
 
     loss = optimise(model.parameters(), loss_at, steps=steps, lr=2e-3)
-    model.half().save_pretrained(out)
+    save_model(model, out)
     tokenizer.save_pretrained(out)
     return loss
 

@@ -11,6 +11,7 @@ from viral.data.tokens import IGNORE
 from viral.microworld.parts import LLM, TOWER
 from viral.microworld.pretrain.corpus import pictures, web_caption
 from viral.microworld.pretrain.loop import optimise
+from viral.microworld.pretrain.save import save_state
 from viral.microworld.scenes import scene_rng
 from viral.mllm.assemble import assemble_student
 from viral.mllm.student import Student
@@ -30,8 +31,6 @@ def train_projector(
     num_pictures: int = 8000,
 ) -> float:
     """Train on frozen parts, keep linear_1 and linear_2 in the file `out`; returns the final caption loss."""
-    from safetensors.torch import save_file
-
     torch.manual_seed(seed)
     student = assemble_student(paths[LLM], paths[TOWER], "random")
     model = student.model.requires_grad_(False).train()
@@ -49,8 +48,7 @@ def train_projector(
         return model(input_ids=ids_BL, labels=labels_BL, pixel_values=pixels, use_cache=False).loss
 
     loss = optimise(projector.parameters(), loss_at, steps=steps, lr=2e-3, weight_decay=0.0)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: tensor.half().contiguous() for key, tensor in projector.state_dict().items()}, out)
+    save_state(projector, out)
     return loss
 
 

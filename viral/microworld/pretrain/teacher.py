@@ -17,6 +17,7 @@ from viral.data.images import PixelSpec, normalise
 from viral.microworld.models import IMAGE_SIZE
 from viral.microworld.pretrain.corpus import pictures
 from viral.microworld.pretrain.loop import optimise
+from viral.microworld.pretrain.save import save_state
 from viral.microworld.pretrain.targets import NOTHING, patch_targets
 from viral.microworld.scenes import COLOURS, SHAPES
 from viral.microworld.teacher import MICRO_TEACHER
@@ -54,11 +55,10 @@ class DenseHeads(nn.Module):
 
 
 def train_teacher(
-    out: Path, *, seed: int, steps: int = 900, batch: int = 96, num_pictures: int = 12000
+    out: Path, *, seed: int, steps: int = 500, batch: int = 64, num_pictures: int = 8000
 ) -> float:
     """Train backbone and heads, keep the backbone in the file `out`; returns the final loss."""
     import timm
-    from safetensors.torch import save_file
 
     scenes, squares = pictures(seed, num_pictures)
     labels = patch_targets(scenes)
@@ -78,6 +78,5 @@ def train_teacher(
         return heads(tokens_BND, targets)
 
     loss = optimise([*backbone.parameters(), *heads.parameters()], loss_at, steps=steps, lr=1e-3)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: tensor.half().contiguous() for key, tensor in backbone.state_dict().items()}, out)
+    save_state(backbone, out)
     return loss
