@@ -27,8 +27,9 @@ def eval_(
     device: Device = "auto",
 ) -> None:
     """Ask a model the questions of benchmarks, score the replies, write replies.jsonl and scores.json."""
-    from pipelines.evaluate import SCORES, evaluate
+    from pipelines.evaluate import evaluate
     from pipelines.score_table import score_table
+    from pipelines.scores_file import SCORES
 
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     scores = evaluate(model, names, data, output, profile=profile, batch_size=batch_size, device=device)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from pipelines.replies import ReplyLog, hash_files, read_settings, write_readable_json
+from pipelines.replies import ReplyLog, hash_files, read_settings
+from pipelines.scores_file import add_scores, require_same_model
 from viral.benchmarks import (
     Benchmark,
     Item,
@@ -26,8 +27,6 @@ from viral.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from viral.mllm.student import Student
 
-SCORES = "scores.json"
-
 
 def evaluate(
     model: str,
@@ -39,7 +38,7 @@ def evaluate(
     batch_size: int = 32,
     device: str = "auto",
 ) -> dict[str, dict[str, Any]]:
-    """Generate what is missing, score everything, publish `scores.json`; returns scores by benchmark name.
+    """Generate what is missing, score it, add it to `scores.json`; returns these scores by benchmark name.
 
     Raises:
         UnknownNameError, DataError, ConfigError, ImageError, WeightsError: see the parts.
@@ -48,7 +47,7 @@ def evaluate(
         model, benchmarks, data_dir, out_dir, profile=profile, batch_size=batch_size, device=device
     )
     scores = {name: score(name, data_dir, path, profile=profile) for name, path in replies.items()}
-    write_readable_json(out_dir / SCORES, scores)
+    add_scores(out_dir, scores)
     return scores
 
 
@@ -68,7 +67,8 @@ def generate_replies(
 
     Raises:
         UnknownNameError: no such benchmark or profile.
-        ConfigError: no benchmark given, no such device, or the output holds replies made with other settings.
+        ConfigError: no benchmark given, no such device, or the output holds replies made with other settings,
+            or scores of another model.
         DataError: benchmark files are missing or damaged, or pictures are missing.
         ImageError: a picture cannot be decoded; what was answered before it is kept.
         WeightsError: no model there.
@@ -88,6 +88,7 @@ def generate_replies(
         "weights": hash_weights(model),
         "dtype": "float32" if where.type == "cpu" else "float16",
     }
+    require_same_model(out_dir, maker | {"profile": profile})
     logs = {
         benchmark.name: ReplyLog(out_dir / benchmark.name, describe(benchmark, data_dir, profile) | maker)
         for benchmark in chosen

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pipelines.comparison import ALL, compare_replies
 from pipelines.evaluate import evaluate, generate_one, generate_replies, score
+from tests import tiny
 from tests.benchmarks import worlds
 from viral.benchmarks import BENCHMARKS, get_benchmark, load_items, prompt
 from viral.errors import ConfigError, DataError, ImageError, UnknownNameError, ViralError, WeightsError
@@ -85,8 +86,48 @@ def test_other_settings_do_not_mix(finished, data, llava_dir, tmp_path):
         ConfigError, match=r"made with profile='paper', now it is 'clean'; give another --output"
     ):
         generate_replies(str(llava_dir), ["pope"], data, finished, profile="clean", device="cpu")
-    with pytest.raises(ConfigError, match=r"made with model=.*, now it is"):
-        generate_replies(str(tmp_path), ["pope"], data, finished, device="cpu")
+    (tmp_path / "pope").symlink_to(finished / "pope")
+    with pytest.raises(ConfigError, match=r"pope holds replies made with model=.*, now it is"):
+        generate_replies(str(tmp_path / "pope"), ["pope"], data, tmp_path, device="cpu")
+
+
+def test_scores_of_a_second_call_join_those_of_the_first(data, llava_dir, tmp_path):
+    for name in (*NAMES, "cvbench"):
+        evaluate(str(llava_dir), [name], data, tmp_path / "eval", device="cpu")
+    scores = json.loads((tmp_path / "eval/scores.json").read_text())
+    assert list(scores) == NAMES
+    assert [scores[name]["benchmark"] for name in NAMES] == NAMES
+
+
+def test_scores_of_another_model_or_profile_are_refused_before_anything_is_written(data, llava_dir, tmp_path):
+    out = tmp_path / "eval"
+    evaluate(str(llava_dir), ["pope"], data, out, device="cpu")
+    other = tiny.save_llava(tmp_path / "other", seed=1)
+    before = sorted(out.rglob("*")), (out / "scores.json").read_bytes()
+    for changes, field in (
+        ({"model": str(other)}, "weights='[0-9a-f]{64}'"),
+        ({"model": str(llava_dir), "profile": "clean"}, "profile='paper'"),
+    ):
+        with pytest.raises(
+            ConfigError, match=rf"scores of pope made with {field}, now it is .* another --output"
+        ):
+            evaluate(**changes, benchmarks=["cvbench"], data_dir=data, out_dir=out, device="cpu")
+    assert before == (sorted(out.rglob("*")), (out / "scores.json").read_bytes())
+
+
+def test_a_moved_model_keeps_its_scores(data, llava_dir, tmp_path):
+    (tmp_path / "moved").symlink_to(llava_dir)
+    evaluate(str(llava_dir), ["pope"], data, tmp_path / "eval", device="cpu")
+    evaluate(str(tmp_path / "moved"), ["cvbench"], data, tmp_path / "eval", device="cpu")
+    assert set(json.loads((tmp_path / "eval/scores.json").read_text())) == set(NAMES)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"pope": 1}', '{"pope": {"generated": null}}'])
+def test_a_damaged_scores_file_is_named(data, llava_dir, tmp_path, content):
+    (tmp_path / "scores.json").write_text(content)
+    with pytest.raises(DataError, match=r"scores\.json is damaged; remove it"):
+        evaluate(str(llava_dir), ["pope"], data, tmp_path, device="cpu")
+    assert (tmp_path / "scores.json").read_text() == content
 
 
 def test_a_killed_generation_is_resumed_to_the_same_replies(finished, data, llava_dir, tmp_path):
