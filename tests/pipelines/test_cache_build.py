@@ -15,7 +15,7 @@ from pipelines.cache_decode import SquareDataset, decoded_batches, shard_batches
 from pipelines.cache_plan import plan_cache
 from pipelines.cache_request import CacheRequest
 from stores import get_codec, load_manifest, open_store
-from stores.errors import CodecError, FingerprintError, IncompleteStoreError, PlanError
+from stores.errors import CodecError, FingerprintError, IncompleteStoreError, PlanError, StoreError
 from tests.pipelines.pictures import MICRO, store_bytes, write_pictures
 from viral.data.images import decode_image, to_square
 from viral.errors import DataError
@@ -92,7 +92,9 @@ def test_too_many_rejects_fail_the_build_and_keep_its_shards(request_):
 def test_a_collection_without_a_single_readable_image_fails(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").write_bytes(b"nothing")
-    with pytest.raises(Exception, match="None of 1 images could be encoded"):
+    with pytest.raises(
+        StoreError, match=r"None of 1 images could be encoded; the reasons are in .*rejects\.jsonl"
+    ):
         build_cache(CacheRequest(**MICRO, images=tmp_path / "images", out=tmp_path / "store"))
 
 
