@@ -35,7 +35,7 @@ def compare_replies(
         DataError: replies that are damaged, incomplete, or of other data.
     """
     spec = get_benchmark(benchmark)
-    items = load_items(spec, data_dir)
+    items = load_items(spec, data_dir, profile)
     parse = spec.protocols[get_profile(profile).name].parse
     first, second = (judge(spec, items, read_replies(path), parse) for path in (baseline, viral))
     groups = [group for group in spec.counts if any(item.group == group for item in items)]

@@ -80,7 +80,7 @@ def generate_replies(
     get_profile(profile)
     chosen = [get_benchmark(name) for name in dict.fromkeys(benchmarks)]
     where = pick_device(device)
-    items_of = {benchmark.name: load_items(benchmark, data_dir) for benchmark in chosen}
+    items_of = {benchmark.name: load_items(benchmark, data_dir, profile) for benchmark in chosen}
     for items in items_of.values():
         require_images(items)
     maker = {
@@ -115,13 +115,14 @@ def score(
     spec = get_benchmark(benchmark)
     answers = read_replies(replies)
     settings = read_settings(replies) or {}
-    items = load_items(spec, data_dir)
-    if "data" in settings and settings["data"] != hash_files(data_files(spec, data_dir)):
+    profile = profile or settings.get("profile", "paper")
+    items = load_items(spec, data_dir, profile)
+    if "data" in settings and settings["data"] != hash_files(data_files(spec, data_dir, profile)):
         raise DataError(
             f"{replies} answers {settings.get('benchmark')} files other than those of {spec.title} in {data_dir}; "
             "see --benchmark and --data, or generate the replies again."
         )
-    scores = summarise(spec, items, answers, profile or settings.get("profile", "paper"), partial=partial)
+    scores = summarise(spec, items, answers, profile, partial=partial)
     return scores | {"generated": {name: settings.get(name) for name in ("model", "profile", "weights")}}
 
 
@@ -136,7 +137,7 @@ def describe(benchmark: Benchmark, data_dir: Path, profile: str) -> dict[str, An
         "suffix": protocol.suffix,
         "decoding": "greedy",
         "max_new_tokens": protocol.max_new_tokens,
-        "data": hash_files(data_files(benchmark, data_dir)),
+        "data": hash_files(data_files(benchmark, data_dir, profile)),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "pillow")},
     }
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.benchmarks import worlds
-from viral.benchmarks import get_benchmark, get_profile, load_items
+from viral.benchmarks import get_benchmark, get_profile, load_items, summarise
 from viral.benchmarks.files import require_images
 from viral.errors import DataError, UnknownNameError
 
@@ -29,6 +29,40 @@ def test_both_published_popes(tmp_path, num_random):
     assert items[0].id == "random/1"
     assert items[-1].id == "adversarial/3000"
     assert items[0].image == tmp_path / "COCO2014/val2014/COCO_val2014_000000000000.jpg"
+
+
+def released_pope(tmp_path):
+    """The release's own layout: no adversarial split, nothing declared."""
+    for split in ("random", "popular"):
+        worlds.write_lines(tmp_path / f"POPE/pope_{split}.jsonl", worlds.pope_rows(3000, split))
+    return tmp_path
+
+
+def test_the_paper_profile_does_without_the_adversarial_split(tmp_path):
+    items = load_items(POPE, released_pope(tmp_path), "paper")
+    assert [len([item for item in items if item.group == split]) for split in POPE.counts] == [3000, 3000, 0]
+    scores = summarise(POPE, items, {item.id: item.answer for item in items}, "paper")
+    assert scores["headline"]["percent"] == 100.0
+    assert list(scores["splits"]) == ["random", "popular"]
+    assert scores["published_size"]
+
+
+def test_an_optional_split_that_is_there_must_be_complete(tmp_path):
+    path = released_pope(tmp_path) / "POPE/pope_adversarial.jsonl"
+    worlds.write_lines(path, worlds.pope_rows(2999, "adversarial"))
+    with pytest.raises(DataError, match="2999 items in group 'adversarial', expected 3000"):
+        load_items(POPE, tmp_path, "paper")
+
+
+def test_the_clean_profile_needs_all_three_splits(tmp_path):
+    with pytest.raises(DataError, match=r"No file .*pope_adversarial\.jsonl"):
+        load_items(POPE, released_pope(tmp_path), "clean")
+
+
+def test_a_split_of_the_headline_is_never_optional(tmp_path):
+    (released_pope(tmp_path) / "POPE/pope_popular.jsonl").unlink()
+    with pytest.raises(DataError, match=r"No file .*pope_popular\.jsonl"):
+        load_items(POPE, tmp_path, "paper")
 
 
 def test_another_size_is_refused_unless_the_folder_declares_it(tmp_path):

@@ -167,6 +167,16 @@ def test_scores_follow_the_profile_of_the_generation(finished, data):
     assert clean["generated"]["profile"] == "paper"
 
 
+def test_scoring_under_a_profile_that_needs_more_splits_says_so(tmp_path):
+    for split in ("random", "popular"):
+        worlds.write_lines(tmp_path / f"POPE/pope_{split}.jsonl", worlds.pope_rows(3000, split))
+    answers = [{"id": item.id, "reply": "yes"} for item in load_items(get_benchmark("pope"), tmp_path)]
+    replies = worlds.write_lines(tmp_path / "mine.jsonl", answers)
+    assert score("pope", tmp_path, replies)["headline"]["percent"] == 50.0
+    with pytest.raises(DataError, match=r"No file .*pope_adversarial"):
+        score("pope", tmp_path, replies, profile="clean")
+
+
 def test_replies_alone_can_be_scored(data, tmp_path):
     rows = [{"id": item.id, "reply": item.answer} for item in load_items(get_benchmark("pope"), data)]
     path = worlds.write_lines(tmp_path / "mine.jsonl", rows)

@@ -65,7 +65,10 @@ PROFILES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Protocol:
-    """One benchmark under one profile: what follows the question, how the reply is read, the headline."""
+    """One benchmark under one profile: what follows the question, how the reply is read, the headline.
+
+    `optional` names groups that the headline leaves out; a folder may lack their files.
+    """
 
     suffix: str
     max_new_tokens: int
@@ -73,6 +76,7 @@ class Protocol:
     rule: str
     headline_name: str
     headline: Callable[[Sequence[Verdict]], float | None]
+    optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from viral.benchmarks.base import Benchmark, Item
+from viral.benchmarks.base import Benchmark, Item, get_profile
 from viral.data.annotations import resolve_image
 from viral.errors import DataError, ImageError
 
@@ -17,14 +17,15 @@ Items per group, as in `{"count": 300, "relation": 300}`. Without it the folder 
 """
 
 
-def load_items(benchmark: Benchmark, data_dir: Path) -> list[Item]:
+def load_items(benchmark: Benchmark, data_dir: Path, profile: str = "paper") -> list[Item]:
     """All items of a benchmark below `data_dir`, in file order, each id once, each group complete.
 
     Raises:
+        UnknownNameError: no such profile.
         DataError: a file is missing, damaged or not in the benchmark's format, an id comes twice, or a group
             has another size than the published benchmark, or than the folder's `counts.json` declares.
     """
-    expected = group_sizes(benchmark, data_dir)
+    expected = group_sizes(benchmark, data_dir, profile)
     items = benchmark.load(data_dir / benchmark.folder, list(expected))
     ids = Counter(item.id for item in items)
     if doubles := [id_ for id_, times in ids.items() if times > 1]:
@@ -43,20 +44,29 @@ def load_items(benchmark: Benchmark, data_dir: Path) -> list[Item]:
     return items
 
 
-def data_files(benchmark: Benchmark, data_dir: Path) -> list[Path]:
+def data_files(benchmark: Benchmark, data_dir: Path, profile: str = "paper") -> list[Path]:
     """The files that define the items, pictures not included."""
-    return benchmark.files(data_dir / benchmark.folder, list(group_sizes(benchmark, data_dir)))
+    return benchmark.files(data_dir / benchmark.folder, list(group_sizes(benchmark, data_dir, profile)))
 
 
-def group_sizes(benchmark: Benchmark, data_dir: Path) -> Mapping[str, tuple[int, ...]]:
+def group_sizes(benchmark: Benchmark, data_dir: Path, profile: str) -> Mapping[str, tuple[int, ...]]:
     """Allowed number of items per group: the folder's own `counts.json`, else the published sizes.
 
+    A group that the profile's headline leaves out is expected only if its files are there.
+
     Raises:
+        UnknownNameError: no such profile.
         DataError: `counts.json` is not a mapping of the benchmark's groups to positive numbers.
     """
-    path = data_dir / benchmark.folder / COUNTS_FILE
+    folder = data_dir / benchmark.folder
+    optional = benchmark.protocols[get_profile(profile).name].optional
+    path = folder / COUNTS_FILE
     if not path.exists():
-        return benchmark.counts
+        return {
+            group: sizes
+            for group, sizes in benchmark.counts.items()
+            if group not in optional or all(file.exists() for file in benchmark.files(folder, [group]))
+        }
     try:
         declared = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

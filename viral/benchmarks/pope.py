@@ -1,6 +1,7 @@
 """POPE: yes/no questions on objects that are or are not in a COCO picture (github.com/AoiDragon/POPE).
 
-On disk: `POPE/pope_{random,popular,adversarial}.jsonl`, and the pictures beside it in `COCO2014/val2014/`.
+On disk: `POPE/pope_{random,popular,adversarial}.jsonl`, and the pictures beside it in `COCO2014/val2014/`. The
+release's own folder has no adversarial file, and its headline needs none.
 """
 
 from collections.abc import Sequence
@@ -102,6 +103,7 @@ POPE = Benchmark(
             rule="word yes, else word no, else a syllable list; mean of random and popular",
             headline_name="mean accuracy",
             headline=mean_accuracy,
+            optional=("adversarial",),
         ),
         "clean": Protocol(
             suffix="\nAnswer the question using a single word or phrase.",

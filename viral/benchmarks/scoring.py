@@ -78,7 +78,7 @@ def summarise(
         "rule": protocol.rule,
         "items": len(items),
         "scored": len(verdicts),
-        "published_size": _published_size(benchmark, items),
+        "published_size": _published_size(benchmark, items, protocol.optional),
         "headline": {"name": protocol.headline_name, "percent": protocol.headline(verdicts)},
         "overall": tally(verdicts),
         "groups": {group: tally(members) for group, members in by_group.items() if members},
@@ -106,6 +106,9 @@ def tally(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
-def _published_size(benchmark: Benchmark, items: Sequence[Item]) -> bool:
+def _published_size(benchmark: Benchmark, items: Sequence[Item], optional: Sequence[str]) -> bool:
     found = Counter(item.group for item in items)
-    return all(found[group] in sizes for group, sizes in benchmark.counts.items())
+    return all(
+        found[group] in sizes or (group in optional and not found[group])
+        for group, sizes in benchmark.counts.items()
+    )
