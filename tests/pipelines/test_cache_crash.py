@@ -60,8 +60,10 @@ class _Script:
     """`viral cache build` as a user starts it."""
 
     def __init__(self, images, out):
+        self.stderr = out.parent / "stderr.txt"
         command = [str(CONSOLE_SCRIPT), *_arguments(images, out)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self.stderr.open("w") as file:
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
 
     def running(self):
         return self.process.poll() is None
@@ -97,7 +99,9 @@ def _kill_once(start, images, out, rng):
         time.sleep(0.002)
     time.sleep(rng.uniform(0, 0.4))
     build.kill()  # the main process alone: its workers have to notice by themselves
-    return build.wait()
+    status = build.wait()
+    assert status in (0, -signal.SIGKILL), build.stderr.read_text()
+    return status
 
 
 def _kill_many_times(start, images, out, kills, seed):
@@ -105,7 +109,6 @@ def _kill_many_times(start, images, out, kills, seed):
     shards_at_kill = []
     while len(shards_at_kill) < kills:
         status = _kill_once(start, images, out, rng)
-        assert status in (0, -signal.SIGKILL)
         if status == 0:  # it got through; start over for the kills that are left
             shutil.rmtree(out)
         else:
