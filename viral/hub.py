@@ -3,11 +3,17 @@
 import re
 import socket
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from viral.errors import WeightsError
 
+PROBE_SECONDS = 5.0
+"""How long the hub may take to answer before it counts as out of reach."""
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_PORTS = {"https": 443, "http": 80}
 
 
 def require_source(source: str, what: str) -> str:
@@ -26,16 +32,46 @@ def require_source(source: str, what: str) -> str:
     if not _HUB_ID.fullmatch(source):
         raise WeightsError(f"No {what} at {source!r}: no such file or folder. Give a local path or a hub id.")
     try:
-        cached = {repo.repo_id for repo in scan_cache_dir().repos}
+        cached = {repo.repo_id for repo in scan_cache_dir(constants.HF_HUB_CACHE).repos}
     except CacheNotFound:
         cached = set()
     if source in cached:
         return source
-    try:
-        socket.create_connection((urlsplit(constants.ENDPOINT).hostname, 443), timeout=5).close()
-    except OSError as error:
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsError(
+            f"No {what} at {source!r}: no such path here, and as a hub id it is not cached while HF_HUB_OFFLINE or "
+            "TRANSFORMERS_OFFLINE is set. Unset it, or give a local path."
+        )
+    if obstacle := _obstacle(constants.ENDPOINT):
         raise WeightsError(
             f"No {what} at {source!r}: no such path here, and as a hub id it cannot be fetched without a network "
-            f"({error}). Download it elsewhere and give the local path."
-        ) from error
+            f"({obstacle}). Download it elsewhere and give the local path."
+        )
     return source
+
+
+def _obstacle(endpoint: str) -> str | None:
+    """Why the hub cannot be reached; None if it can, or if a proxy stands between, which alone can tell."""
+    try:
+        url = urlsplit(endpoint)
+        host, port = url.hostname, url.port or _PORTS[url.scheme]
+    except (ValueError, KeyError):
+        host = None
+    if not host:
+        return f"HF_ENDPOINT={endpoint} is no http address"
+    if getproxies().keys() & {url.scheme, "all"} and not proxy_bypass(host):
+        return None
+    found: list[str | None] = [f"{host}:{port} did not answer within {PROBE_SECONDS:g} s"]
+
+    def probe() -> None:
+        try:
+            socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
+            found[0] = None
+        except OSError as error:
+            found[0] = f"{host}:{port}: {error}"
+
+    # In a thread, for the timeout of a connection does not cover the look-up of its name.
+    thread = Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    return found[0]
