@@ -20,7 +20,7 @@ from skimage import data
 from pipelines.cache_build import build_cache
 from pipelines.cache_decode import SquareDataset, decoded_batches
 from pipelines.cache_encode import Encoder
-from pipelines.cache_plan import PlannedCache, plan_cache
+from pipelines.cache_plan import PlannedCache, plan_cache, read_source
 from pipelines.cache_request import CacheRequest
 from stores import ShardReport, build_lock, create_store, write_shard
 from stores.arrays import read_tables
@@ -79,7 +79,7 @@ def write_rate(root: Path, planned: PlannedCache, codes: np.ndarray) -> float:
 
 def measure(request: CacheRequest, root: Path) -> dict[str, float]:
     teacher = request.load_teacher()
-    planned = plan_cache(request, teacher)
+    planned = plan_cache(request, read_source(request.data, request.images), teacher)
     with build_lock(root):
         create_store(root, planned.plan)
         encoder = Encoder(teacher, request.codec, read_tables(root, planned.plan.codec))

@@ -35,14 +35,14 @@ _WEIGHTS = typer.Option(
     "Default: the file packaged with the teacher, else hub.",
     show_default=False,
 )
-_DEVICE = typer.Option(help="cpu, cuda, cuda:1 ... (default: cuda if there is one).")
+_DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 ... (default: auto, a GPU if there is one).")
 _DTYPE = typer.Option(help="float32 or bfloat16 (default: bfloat16 on CUDA, float32 elsewhere).")
 _SHARD_SIZE = typer.Option(help="Images per shard file: what a killed build loses at most.")
 _BATCH_SIZE = typer.Option(help="Images encoded at once (default: 64 on CUDA, 8 elsewhere).")
 _WORKERS = typer.Option(help="Decoding processes; 0 decodes in the main one (default: by cores).")
 _MAX_REJECTS = typer.Option(
     help="Fail when more images than this are missing, outside --images or unreadable "
-    "(default: 1000 or 1 % of the images, whichever is more). Finished shards are kept."
+    "(default: 1 % of the images, but at least 10). Finished shards are kept."
 )
 _JSON = typer.Option("--json", help="Print JSON.")
 _PATH = typer.Argument(help="Folder of a feature store.", show_default=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.cache_encode import Encoder
-from pipelines.cache_plan import PlannedCache, check_rejects, plan_cache
+from pipelines.cache_plan import PlannedCache, check_rejects, plan_cache, read_source
 from pipelines.cache_request import CacheRequest
 from pipelines.cache_shards import ShardJob, build_shards
 from pipelines.interrupt import StopRequest
@@ -53,8 +53,9 @@ def build_cache(request: CacheRequest, *, show_progress: bool = False) -> BuildR
         ViralError: unusable teacher, data or settings; too many rejected images.
         StoreError: the folder is not ours or another store's, the disk is full, the codec breaks its promise.
     """
+    source = read_source(request.data, request.images)  # before gigabytes of teacher are loaded
     teacher = request.load_teacher()
-    planned = plan_cache(request, teacher, show_progress=show_progress)
+    planned = plan_cache(request, source, teacher, show_progress=show_progress)
     root, plan = request.folder, planned.plan
     check_space(root, plan)
     with build_lock(root), StopRequest() as stop:
@@ -99,6 +100,7 @@ def _make_shards(
         workers=request.workers_on(device_type),
     )
     rejects = [*plan.rejects, *_earlier_rejects(root, plan, pending)]
+    check_rejects(rejects, len(planned.source.paths), request)
     built = 0
     with closing(build_shards(job, pending, meter, stop)) as reports:
         for report in reports:

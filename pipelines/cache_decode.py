@@ -3,12 +3,8 @@
 Shapes: B images of a batch, S square side in px, C colour channels.
 """
 
-import hashlib
-import shutil
-import signal
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,14 +13,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
 from stores import Plan, Reject
 from viral.data.annotations import resolve_image
-from viral.data.images import decode_image, to_square
+from viral.data.images import decode_image, image_key, to_square
 from viral.errors import DataError, ImageError
 from viral.teachers.teacher import SQUARE_MODE
-
-PREFETCH = 2
-"""Batches that each worker keeps ready."""
 
 
 class SquareBatch(NamedTuple):
@@ -35,6 +29,7 @@ class SquareBatch(NamedTuple):
     squares: torch.Tensor | np.ndarray
     """uint8 [B, S, S, 3]."""
     rejects: tuple[Reject, ...]
+    failures: tuple[str, ...]
     seconds: float
     """Spent decoding, in the worker."""
 
@@ -46,6 +41,8 @@ class Square(NamedTuple):
     pixels: np.ndarray
     """uint8 [S, S, 3]."""
     reject: Reject | None
+    failure: str | None
+    """The disk or the memory failed, not the image; a later build may succeed."""
     seconds: float
 
 
@@ -61,16 +58,18 @@ class SquareDataset(Dataset[Square]):
     def __getitem__(self, row: int) -> Square:
         start = time.perf_counter()
         key, path = self.plan.keys[row], self.plan.paths[row]
+        pixels, reject, failure = np.zeros((self.size, self.size, 3), np.uint8), None, None
         try:
-            pixels, reject = self._pixels(key, path), None
-        except (ImageError, OSError, MemoryError) as error:
-            pixels = np.zeros((self.size, self.size, 3), np.uint8)
-            reject = Reject(path=path, reason=str(error) or type(error).__name__, key=key)
-        return Square(row, pixels, reject, time.perf_counter() - start)
+            pixels = self._pixels(key, path)
+        except (ImageError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            reject = Reject(path=path, reason=str(error), key=key)
+        except (OSError, MemoryError) as error:
+            failure = f"{path}: {error or type(error).__name__}"
+        return Square(row, pixels, reject, failure, time.perf_counter() - start)
 
     def _pixels(self, key: str, path: str) -> np.ndarray:
         data = resolve_image(self.root, path).read_bytes()
-        if hashlib.sha256(data).hexdigest() != key:
+        if image_key(data) != key:
             raise ImageError("the file has changed since it was planned")
         return to_square(decode_image(data), self.size, SQUARE_MODE)
 
@@ -86,12 +85,16 @@ def shard_batches(plan: Plan, shard_ids: Iterable[int], batch_size: int) -> list
 def decoded_batches(
     dataset: SquareDataset, shard_ids: list[int], *, batch_size: int, workers: int, pin: bool
 ) -> Iterator[SquareBatch]:
-    """Batches of the given shards in order, decoded ahead by `workers` processes (0: in this one)."""
+    """Batches of the given shards in order, decoded ahead by `workers` processes (0: in this one).
+
+    Raises:
+        DataError: a file could not be read for a reason that is not its own.
+    """
     batch_bytes = batch_size * dataset.size**2 * 3
     collate = partial(
         collate_squares,
         shard_size=dataset.plan.spec.shard_size,
-        shared=_fits_shared_memory(batch_bytes, workers),
+        shared=fits_shared_memory(batch_bytes, workers),
     )
     loader = DataLoader(
         dataset,
@@ -99,28 +102,13 @@ def decoded_batches(
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
         collate_fn=collate,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=leave_signals_to_parent,
         pin_memory=pin,
     )
-    yield from loader
-
-
-@contextmanager
-def reporting_dead_workers(workers: int) -> Iterator[None]:
-    """Explain the death of a decoding process; torch raises it wherever the main thread happens to be.
-
-    Raises:
-        DataError: a decoding process was killed while the block ran.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DataError(
-            "A decoding process was killed, usually for want of memory; run the same command again with fewer "
-            f"--workers than {workers}, it resumes."
-        ) from error
+    for batch in loader:
+        if batch.failures:
+            raise DataError(f"Cannot read {batch.failures[0]}; run the same command again, it resumes.")
+        yield batch
 
 
 def collate_squares(squares: list[Square], shard_size: int, *, shared: bool = True) -> SquareBatch:
@@ -131,18 +119,6 @@ def collate_squares(squares: list[Square], shard_size: int, *, shared: bool = Tr
         rows=tuple(square.row for square in squares),
         squares=torch.from_numpy(pixels_BSSC) if shared else pixels_BSSC,
         rejects=tuple(square.reject for square in squares if square.reject),
+        failures=tuple(square.failure for square in squares if square.failure),
         seconds=sum(square.seconds for square in squares),
     )
-
-
-def _fits_shared_memory(batch_bytes: int, workers: int) -> bool:
-    """Containers often have 64 MB of it; a worker that runs out dies of a bus error."""
-    shared_memory = Path("/dev/shm")  # noqa: S108 - where torch puts them, not a file of ours
-    if not shared_memory.is_dir():
-        return True
-    return shutil.disk_usage(shared_memory).free > 2 * batch_bytes * workers * PREFETCH
-
-
-def _ignore_interrupt(worker_id: int) -> None:
-    # Ctrl-C reaches the whole process group; the main process alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

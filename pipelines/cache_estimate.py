@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.cache_decode import SquareDataset, collate_squares
 from pipelines.cache_encode import Encoder
-from pipelines.cache_plan import PlannedCache, plan_cache
+from pipelines.cache_plan import PlannedCache, plan_cache, read_source
 from pipelines.cache_request import CacheRequest
 from stores import CODECS
 from stores.codecs import TABLE_SEED
@@ -51,8 +51,9 @@ def summarise_plan(request: CacheRequest, *, show_progress: bool = False) -> tup
     Raises:
         ViralError, StoreError: as `build_cache`, but for a disk without room: the caller checks that.
     """
+    source = read_source(request.data, request.images)
     teacher = request.load_teacher()
-    planned = plan_cache(request, teacher, show_progress=show_progress)
+    planned = plan_cache(request, source, teacher, show_progress=show_progress)
     return planned, _summarise(request, planned, teacher)
 
 

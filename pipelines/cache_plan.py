@@ -63,8 +63,10 @@ def read_source(data: Path | None, images: Path | None) -> Source:
     return Source(root=root, paths=paths, num_entries=len(samples), num_text_only=num_text_only)
 
 
-def plan_cache(request: CacheRequest, teacher: Teacher, *, show_progress: bool = False) -> PlannedCache:
-    """Resolve, hash and deduplicate the requested images.
+def plan_cache(
+    request: CacheRequest, source: Source, teacher: Teacher, *, show_progress: bool = False
+) -> PlannedCache:
+    """Resolve, hash and deduplicate the images of `source`.
 
     Raises:
         DataError: no usable image, or more rejected ones than allowed.
@@ -78,7 +80,6 @@ def plan_cache(request: CacheRequest, teacher: Teacher, *, show_progress: bool =
         shard_size=request.shard_size,
         store=request.store,
     )
-    source = read_source(request.data, request.images)
     hashed = _hash_images(source, show_progress)
     rejects = tuple(item for item in hashed if isinstance(item, Reject))
     check_rejects(rejects, len(source.paths), request)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stores import get_codec
 from viral.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 DEFAULT_DATA = Path("playground/llava_v1_5_mix665k.json")
 DEFAULT_IMAGES = Path("playground/llava-665k")
 CPU_BATCH, CUDA_BATCH = 8, 64
+LEAST_REJECTS = 10
 MAX_CPU_WORKERS, MAX_CUDA_WORKERS = 8, 32
 
 
@@ -22,7 +24,7 @@ class CacheRequest:
 
     `data` None with `images` given means every image below that folder. `weights` None means the teacher's own
     default; `device`, `batch_size` and `workers` None are chosen for the machine; `max_rejects` None allows
-    1000 images or 1 %, whichever is more.
+    1 % of the images, but at least 10.
     """
 
     vfm: str = "dinov2"
@@ -46,6 +48,7 @@ class CacheRequest:
             if value is not None and value < least:
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} {value} is too small; give a number of at least {least}.")
+        get_codec(self.codec)
 
     @property
     def folder(self) -> Path:
@@ -59,17 +62,16 @@ class CacheRequest:
         Raises:
             ViralError: unknown name, unusable weights or device.
         """
-        import torch
-
         from viral.teachers import get_teacher
         from viral.teachers.load import load_teacher
 
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return load_teacher(get_teacher(self.vfm), self.weights, self.profile, device, self.dtype)
+        return load_teacher(
+            get_teacher(self.vfm), self.weights, self.profile, self.device or "auto", self.dtype
+        )
 
     def rejects_allowed(self, num_images: int) -> int:
         """How many of the images may be rejected before the build fails."""
-        return max(1000, num_images // 100) if self.max_rejects is None else self.max_rejects
+        return max(LEAST_REJECTS, num_images // 100) if self.max_rejects is None else self.max_rejects
 
     def batch_size_on(self, device_type: str) -> int:
         """Images encoded at once."""

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.cache_decode import SquareDataset, decoded_batches, reporting_dead_workers
+from pipelines.cache_decode import SquareDataset, decoded_batches
 from pipelines.cache_encode import EncodedBatch, Encoder
 from pipelines.interrupt import StopRequest
 from pipelines.progress import Meter
+from pipelines.workers import reporting_dead_workers
 from stores import CosineStats, Plan, Reject, ShardReport, write_shard
 from stores.errors import CodecError
 
@@ -53,7 +54,10 @@ def build_shards(
     """
     writes: deque[Future[ShardReport]] = deque()
     shard: _OpenShard | None = None
-    with reporting_dead_workers(job.workers), ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
+    with (
+        reporting_dead_workers(f"--workers than {job.workers}"),
+        ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
+    ):
         for encoded in _encoded_batches(job, shard_ids, stop):
             batch = encoded.batch
             meter.add("encode", encoded.clock.seconds())

@@ -54,6 +54,8 @@ def verify_cache(
         ConfigError: `recompute` without `images`.
         ViralError, StoreError: see `recompute_images` and `stores.verify`.
     """
+    if recompute < 0:
+        raise ConfigError(f"--recompute {recompute}: give a number of images, 0 for none.")
     if recompute and images is None:
         raise ConfigError("--recompute needs the folder of the images: give --images DIR.")
     check = repair_store if repair else verify_store

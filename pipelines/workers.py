@@ -2,7 +2,11 @@
 
 import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from viral.errors import DataError
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where torch hands tensors over, not a file of ours
 PREFETCH = 2
@@ -20,3 +24,23 @@ def fits_shared_memory(batch_bytes: int, workers: int) -> bool:
     if not SHARED_MEMORY.is_dir():
         return True
     return shutil.disk_usage(SHARED_MEMORY).free > 2 * batch_bytes * workers * PREFETCH
+
+
+@contextmanager
+def reporting_dead_workers(setting: str) -> Iterator[None]:
+    """Explain the death of a loading process; torch raises it wherever the main thread happens to be.
+
+    `setting` names what to lower, such as `--workers`.
+
+    Raises:
+        DataError: a loading process was killed while the block ran.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            "A decoding process was killed, usually for want of memory; run the same command again with fewer "
+            f"{setting}, it resumes."
+        ) from error

@@ -17,5 +17,6 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"Device {name!r} is not available here: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"Device {name!r} is not available here ({reason}); use cpu, or auto.") from error
     return device

@@ -19,6 +19,7 @@ from pipelines.training.config import TrainConfig
 from pipelines.training.folder import CHECKPOINTS, METRICS, check_folder, run_lock, start_folder, trim_metrics
 from pipelines.training.optim import lr_factor, set_lr
 from pipelines.training.setup import Run, build_run
+from pipelines.workers import reporting_dead_workers
 from viral.data.dataset import Batch
 from viral.data.images import normalise
 from viral.errors import DataError
@@ -82,7 +83,9 @@ def steps(run: Run, first_step: int) -> Iterator[StepMetrics]:
     """Perform optimizer steps `first_step` .. `num_steps` - 1, yielding after each."""
     batches = iter(run.loader(first_step))
     for step in range(first_step, run.num_steps):
-        yield train_step(run, batches, step)
+        with reporting_dead_workers(f"data.num_workers than {run.config.data.num_workers}"):
+            metrics = train_step(run, batches, step)
+        yield metrics
 
 
 def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> StepMetrics:

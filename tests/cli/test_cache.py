@@ -134,7 +134,7 @@ BAD_INPUT = {
     "unknown store": (["--store", "tar"], "Unknown store format 'tar'. Known: zarr"),
     "unknown profile": (["--profile", "papper"], "Unknown profile 'papper'. Known: native, paper, release"),
     "unknown dtype": (["--dtype", "fp8"], "Unknown teacher dtype 'fp8'"),
-    "unusable device": (["--device", "cuda:77"], "try --device cpu"),
+    "unusable device": (["--device", "cuda:77"], "use cpu, or auto"),
     "no data file": (["--data", "nowhere.json"], "No annotation file at nowhere.json"),
     "no image root": (["--images", "nowhere"], "No image folder at nowhere"),
     "no weights": (["--weights", "nowhere.safetensors"], "No teacher weights at nowhere.safetensors"),

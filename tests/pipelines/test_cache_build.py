@@ -12,7 +12,7 @@ from PIL import Image
 from pipelines import cache_shards
 from pipelines.cache_build import build_cache
 from pipelines.cache_decode import SquareDataset, decoded_batches, shard_batches
-from pipelines.cache_plan import plan_cache
+from pipelines.cache_plan import plan_cache, read_source
 from pipelines.cache_request import CacheRequest
 from stores import get_codec, load_manifest, open_store
 from stores.errors import CodecError, FingerprintError, IncompleteStoreError, PlanError, StoreError
@@ -20,6 +20,10 @@ from tests.pipelines.pictures import MICRO, store_bytes, write_pictures
 from viral.data.images import decode_image, to_square
 from viral.errors import DataError
 from viral.teachers.teacher import Teacher
+
+
+def planned_cache(request, teacher):
+    return plan_cache(request, read_source(request.data, request.images), teacher)
 
 
 @pytest.fixture
@@ -123,13 +127,13 @@ def test_workers_batches_and_codes_do_not_depend_on_each_other(request_, tmp_pat
 
 def test_batches_never_cross_a_shard(request_):
     teacher = request_.load_teacher()
-    plan = plan_cache(request_, teacher).plan
+    plan = planned_cache(request_, teacher).plan
     assert shard_batches(plan, [0, 2], 3) == [[0, 1, 2], [3], [8, 9, 10]]
 
 
 def test_a_file_that_changes_after_planning_is_rejected(request_):
     teacher = request_.load_teacher()
-    planned = plan_cache(request_, teacher)
+    planned = planned_cache(request_, teacher)
     Image.new("RGB", (9, 9)).save(request_.images / "003.png")
     square = SquareDataset(planned.plan, planned.source.root, 64)[3]
     assert square.reject.reason == "the file has changed since it was planned"
@@ -138,7 +142,7 @@ def test_a_file_that_changes_after_planning_is_rejected(request_):
 
 def test_small_shared_memory_is_not_used(request_, monkeypatch):
     """Containers with 64 MB of it would kill a worker with a bus error; batches then travel through pipes."""
-    plan = plan_cache(request_, request_.load_teacher()).plan
+    plan = planned_cache(request_, request_.load_teacher()).plan
     dataset = SquareDataset(plan, request_.images, 64)
     through_memory = next(decoded_batches(dataset, [0], batch_size=4, workers=1, pin=False))
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
@@ -177,7 +181,7 @@ def test_other_images_or_a_foreign_folder_are_errors(request_, tmp_path):
 
 
 def test_a_codec_below_its_floor_stops_the_build(request_, monkeypatch):
-    plan = plan_cache(request_, request_.load_teacher()).plan
+    plan = planned_cache(request_, request_.load_teacher()).plan
     strict = replace(plan.codec, cosine_floor=0.99999999)
     monkeypatch.setitem(__import__("stores.codecs", fromlist=["CODECS"]).CODECS, "int8", strict)
     with pytest.raises(CodecError, match=r"0.1-percentile cosine of 0.9999\d+ on shard 0.*--codec fp16"):

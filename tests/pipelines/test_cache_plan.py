@@ -22,6 +22,10 @@ CHAT = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "
 TEXT = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
 
 
+def planned_cache(request, teacher):
+    return plan_cache(request, read_source(request.data, request.images), teacher)
+
+
 @pytest.fixture(scope="module")
 def teacher():
     return CacheRequest(**MICRO).load_teacher()
@@ -47,7 +51,7 @@ def test_annotations_are_resolved_hashed_and_deduplicated(tmp_path, teacher):
     named = [second, None, first, "copy.png", second, "../outside.png", "link.png", str(root / first)]
     named += ["gone.png", "folder.png", "pipe.png", None]
     request = CacheRequest(**MICRO, data=_annotations(tmp_path / "data.json", named), images=root)
-    planned = plan_cache(request, teacher)
+    planned = planned_cache(request, teacher)
 
     digests = tuple(sha256((root / name).read_bytes()).hexdigest() for name in (second, first))
     assert planned.plan.keys == digests
@@ -70,7 +74,7 @@ def test_a_bare_folder_is_searched_in_order(tmp_path, teacher):
     write_pictures(tmp_path / "b", 2)
     write_pictures(tmp_path / "a", 2, seed=1)
     (tmp_path / "notes.txt").write_text("no image")
-    planned = plan_cache(CacheRequest(**MICRO, images=tmp_path), teacher)
+    planned = planned_cache(CacheRequest(**MICRO, images=tmp_path), teacher)
     assert planned.plan.paths == ("a/000.png", "a/001.png", "b/000.png", "b/001.png")
 
 
@@ -79,7 +83,7 @@ def test_the_plan_does_not_depend_on_where_the_images_lie(tmp_path, teacher):
     data = _annotations(tmp_path / "data.json", ["000.png", "../x.png", "y.png"])
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     plans = [
-        plan_cache(CacheRequest(**MICRO, data=data, images=tmp_path / name), teacher).plan
+        planned_cache(CacheRequest(**MICRO, data=data, images=tmp_path / name), teacher).plan
         for name in ("here", "there")
     ]
     assert plans[0].digest == plans[1].digest
@@ -95,7 +99,7 @@ def test_any_mixture_of_copies_gives_each_content_one_row(tmp_path, teacher, con
         (root / f"{number}.jpg").write_bytes(bytes([content]))  # planning never decodes
     data = _annotations(tmp_path / "data.json", [f"{number}.jpg" for number in range(len(contents))])
     request = CacheRequest(**MICRO, data=data, images=root, shard_size=shard_size)
-    planned = plan_cache(request, teacher)
+    planned = planned_cache(request, teacher)
     plan = planned.plan
     assert len(plan.keys) + planned.num_duplicates == len(contents)
     assert [contents.index(content) for content in dict.fromkeys(contents)] == [
@@ -114,7 +118,7 @@ def test_no_usable_image_is_an_error(tmp_path, teacher):
     ):
         data = _annotations(tmp_path / "data.json", images)
         with pytest.raises(DataError, match=message):
-            plan_cache(CacheRequest(**MICRO, data=data, images=root), teacher)
+            planned_cache(CacheRequest(**MICRO, data=data, images=root), teacher)
     with pytest.raises(DataError, match="holds no image file"):
         read_source(None, root)
     with pytest.raises(DataError, match="No image folder at"):
@@ -126,8 +130,8 @@ def test_too_many_missing_images_fail_the_plan(tmp_path, teacher):
     data = _annotations(tmp_path / "data.json", ["000.png", "a.png", "b.png"])
     request = CacheRequest(**MICRO, data=data, images=tmp_path / "images", max_rejects=1)
     with pytest.raises(DataError, match=r"2 of 3 images are unusable, 1 are allowed: 'b.png'.*--max-rejects"):
-        plan_cache(request, teacher)
-    plan_cache(replace(request, max_rejects=2), teacher)
+        planned_cache(request, teacher)
+    planned_cache(replace(request, max_rejects=2), teacher)
 
 
 def test_settings_out_of_range_are_refused(tmp_path, teacher):
@@ -136,9 +140,9 @@ def test_settings_out_of_range_are_refused(tmp_path, teacher):
             CacheRequest(**{flag: 0})
     write_pictures(tmp_path, 1)
     with pytest.raises(UnknownCodecError, match="Known: fp16, int8"):
-        plan_cache(CacheRequest(**MICRO, images=tmp_path, codec="int4"), teacher)
+        planned_cache(CacheRequest(**MICRO, images=tmp_path, codec="int4"), teacher)
     with pytest.raises(PlanError, match="Unknown store format 'tar'"):
-        plan_cache(CacheRequest(**MICRO, images=tmp_path, store="tar"), teacher)
+        planned_cache(CacheRequest(**MICRO, images=tmp_path, store="tar"), teacher)
 
 
 def test_the_default_folder_names_profile_and_teacher():

@@ -63,6 +63,8 @@ def decode_image(source: Path | bytes) -> Image.Image:
                 return image.convert("RGB")
     except FileNotFoundError as error:
         raise ImageError(f"no such file: {source!s}") from error
+    except MemoryError:
+        raise  # says nothing about the image
     except UnidentifiedImageError as error:
         raise ImageError("not a readable image: unknown format") from error  # Pillow names an address here
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

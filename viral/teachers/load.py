@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from viral.errors import ConfigError
+from viral.device import pick_device
 from viral.teachers.profiles import Profile, get_profile
 from viral.teachers.spec import TeacherSpec
 from viral.teachers.teacher import Teacher
@@ -24,7 +24,7 @@ def load_teacher(
     spec: TeacherSpec,
     weights: str | None = None,
     profile: str | Profile = "paper",
-    device: str | torch.device = "cpu",
+    device: str = "cpu",
     dtype: str | None = None,
 ) -> Teacher:
     """A frozen teacher on `device`.
@@ -40,11 +40,11 @@ def load_teacher(
         profile = get_profile(profile)
     if dtype is not None:
         profile = replace(profile, dtype=dtype)
-    device = _usable(device)
+    where = pick_device(device)
     backbone, origin = _load_backbone(spec, weights, profile.pos_embed)
     if profile.scramble_seed is not None:
         scramble_linears(backbone, profile.scramble_seed)
-    return Teacher(spec, profile, backbone.to(_resolve_dtype(profile, device)), origin).to(device)
+    return Teacher(spec, profile, backbone.to(_resolve_dtype(profile, where)), origin).to(where)
 
 
 def scramble_linears(model: nn.Module, seed: int) -> None:
@@ -97,15 +97,3 @@ def _resolve_dtype(profile: Profile, device: torch.device) -> torch.dtype:
     if profile.dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[profile.dtype]
-
-
-def _usable(device: str | torch.device) -> torch.device:
-    try:
-        device = torch.device(device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split("\n")[0].split())
-        raise ConfigError(
-            f"Device {str(device)!r} cannot be used here ({reason}); try --device cpu."
-        ) from error
-    return device
