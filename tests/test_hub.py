@@ -1,14 +1,15 @@
 """Where weights may come from: a path, the hub's cache, or a hub that can be reached in the user's own way."""
 
 import socket
-from threading import Event
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
 
 import pytest
 from huggingface_hub import constants
 
 import viral.hub
 from viral.errors import WeightsError
-from viral.hub import require_source
+from viral.hub import fetch, require_source
 
 ID = "somebody/some-weights"
 
@@ -105,6 +106,49 @@ def test_offline_mode_is_believed_at_once(monkeypatch, probed):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE" in refused()
     assert not probed
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that has no repository and no file; the client's own errors are what is tested."""
+    codes = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(404)
+            self.send_header("X-Error-Code", codes[0])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        # The client has read its endpoint into here once and for all.
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield codes
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("RepoNotFound", "Repository Not Found"),
+        ("EntryNotFound", "Entry Not Found"),
+        ("GatedRepo", "gated repo"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(hub, code, said):
+    hub.append(code)
+    with pytest.raises(
+        WeightsError, match=rf"No teacher at '{ID}': its model\.bin cannot be fetched \(.*{said}"
+    ) as caught:
+        fetch(ID, "model.bin", "teacher")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_name_server_that_never_answers_does_not_hold_us(monkeypatch):

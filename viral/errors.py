@@ -5,6 +5,11 @@ class ViralError(Exception):
     """Base of every error of the method; the command line prints it in one line and exits with 2."""
 
 
+def one_line(error: Exception) -> str:
+    """What a library's error says, on one line and without the final full stop; its type if it says nothing."""
+    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+
+
 class UnknownNameError(ViralError, ValueError):
     """A registry was asked for a name it does not hold."""
 

@@ -7,7 +7,7 @@ from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from viral.errors import WeightsError
+from viral.errors import WeightsError, one_line
 
 PROBE_SECONDS = 5.0
 """How long the hub may take to answer before it counts as out of reach."""
@@ -48,6 +48,24 @@ def require_source(source: str, what: str) -> str:
             f"({obstacle}). Download it elsewhere and give the local path."
         )
     return source
+
+
+def fetch(repo: str, filename: str, what: str) -> Path:
+    """Local path of one file of a hub repository, from the hub's cache if it is there.
+
+    Raises:
+        WeightsError: as `require_source`, or the repository or the file does not exist or may not be read.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+
+    require_source(repo, what)
+    try:
+        return Path(hf_hub_download(repo, filename))
+    except (OSError, EntryNotFoundError, HFValidationError) as error:
+        raise WeightsError(
+            f"No {what} at {repo!r}: its {filename} cannot be fetched ({one_line(error)}). Give a local path."
+        ) from error
 
 
 def _obstacle(endpoint: str) -> str | None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import torch
 
-from viral.errors import WeightsError
+from viral.errors import WeightsError, one_line
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Tensors of a `.safetensors` file, or of a torch checkpoint read with `weights_only=True`.
+
+    A checkpoint may hold them under `model` or `state_dict`, beside the state of its training.
 
     Raises:
         WeightsError: missing, truncated, damaged, or not a plain dictionary of tensors.
@@ -18,12 +20,18 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = _unwrap(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # on arbitrary bytes torch's unpickler raises what it pleases
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise WeightsError(f"{path} cannot be read as weights: {reason[:300]}") from error
+        raise WeightsError(f"{path} cannot be read as weights: {one_line(error)}.") from error
     if not isinstance(tensors, dict) or not all(
         isinstance(value, torch.Tensor) for value in tensors.values()
     ):
         raise WeightsError(f"{path} is not a plain dictionary of tensors.")
     return tensors
+
+
+def _unwrap(checkpoint: object) -> object:
+    for wrapper in ("model", "state_dict"):
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
+            checkpoint = checkpoint[wrapper]
+    return checkpoint

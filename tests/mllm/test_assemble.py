@@ -1,5 +1,6 @@
 """Parts joined give the model they came from; every way they may not fit is one line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,22 @@ def test_a_missing_part_is_named(parts, missing):
 
 def test_a_projector_of_another_width(parts, tmp_path: Path):
     save_file({"linear_1.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
-    with pytest.raises(WeightsError, match="not a projector for this tower"):
+    with pytest.raises(
+        WeightsError, match=r"not a projector for this tower.*Missing key.*linear_2"
+    ) as caught:
         assemble_student(parts["llm"], parts["tower"], str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_projector_that_the_hub_does_not_have(parts, monkeypatch, tmp_path: Path):
+    """The repository is known, the file in it is not, and nobody may ask the hub."""
+    (tmp_path / "models--somebody--llava" / "snapshots").mkdir(parents=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        WeightsError, match=r"No projector at 'somebody/llava': its mm_projector\.bin"
+    ) as caught:
+        assemble_student(parts["llm"], parts["tower"], "somebody/llava")
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_and_empty_projector(parts, tmp_path: Path):
@@ -112,6 +127,19 @@ def test_a_missing_weight_is_an_error_not_random(llava_dir: Path, tmp_path: Path
     )
     with pytest.raises(WeightsError, match="1 missing keys"):
         load_student(str(tmp_path))
+
+
+@pytest.mark.parametrize("part", ["whole", "tower"])
+def test_a_preprocessor_of_another_tower_is_refused(llava_dir: Path, parts, tmp_path: Path, part):
+    for file in (llava_dir if part == "whole" else Path(parts["tower"])).iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    path = tmp_path / "preprocessor_config.json"
+    settings = json.loads(path.read_text())
+    path.unlink()
+    path.write_text(json.dumps(settings | {"size": {"shortest_edge": 35}}))
+    load = load_student if part == "whole" else lambda tower: assemble_student(**parts | {"tower": tower})
+    with pytest.raises(WeightsError, match=r"squares of 35 pixels, its vision tower takes 28"):
+        load(str(tmp_path))
 
 
 def test_random_projector_only_when_asked(parts):

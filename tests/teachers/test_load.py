@@ -98,6 +98,15 @@ def test_original_dinov2_checkpoint_loads_from_pth(checkpoint, tmp_path):
     )
 
 
+@pytest.mark.parametrize("wrapper", ["model", "state_dict"])
+def test_a_training_checkpoint_is_unwrapped(checkpoint, tmp_path, wrapper):
+    torch.save({wrapper: load_file(checkpoint), "epoch": 3}, tmp_path / "training.pth")
+    assert (
+        load_teacher(SMALL, str(tmp_path / "training.pth")).fingerprint()
+        == load_teacher(SMALL, str(checkpoint)).fingerprint()
+    )
+
+
 def _without_a_key(state):
     return {key: value for key, value in state.items() if key != "blocks.1.mlp.fc1.bias"}
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from viral.data.tokens import ImageTokens
-from viral.errors import WeightsError
-from viral.hub import require_source
-from viral.mllm.student import Student, image_tokens, load_pixel_spec, load_strictly, load_tokenizer
+from viral.errors import WeightsError, one_line
+from viral.hub import fetch
+from viral.mllm.student import Student, image_tokens, load_fitting_pixel_spec, load_strictly, load_tokenizer
 from viral.tensors import read_tensors
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def assemble_student(
         pad_token_id=tokenizer.pad_token_id,
     )
     model.eval().to(device)
-    return Student(model, tokenizer, load_pixel_spec(tower), image_tokens(model))
+    return Student(model, tokenizer, load_fitting_pixel_spec(model, tower), image_tokens(model))
 
 
 def add_image_token(student: Student) -> None:
@@ -91,7 +91,9 @@ def _projector(config: "LlavaConfig", source: str, dtype: str) -> torch.nn.Modul
     try:
         projector.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise WeightsError(f"{source} is not a projector for this tower and LLM: {error}") from error
+        raise WeightsError(
+            f"{source} is not a projector for this tower and LLM: {one_line(error)}."
+        ) from error
     return projector
 
 
@@ -103,13 +105,11 @@ def _rename(key: str) -> str:
 
 
 def _projector_file(source: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    path = Path(require_source(source, "projector"))
+    path = Path(source)
     if path.is_file():
         return path
     if not path.exists():
-        return Path(hf_hub_download(source, "mm_projector.bin"))
+        return fetch(source, "mm_projector.bin", "projector")
     for name in ("model.safetensors", "mm_projector.bin"):
         if (path / name).is_file():
             return path / name

@@ -28,7 +28,8 @@ def load_student(source: str, *, device: str = "cpu", dtype: str = "float32") ->
     """Load a LLaVA model folder (or hub id) in evaluation mode.
 
     Raises:
-        WeightsError: nothing there, not a LLaVA model, or keys missing, unexpected or of another shape.
+        WeightsError: nothing there, not a LLaVA model, keys missing, unexpected or of another shape, or parts
+            (tokenizer, preprocessor, tower) that do not belong together.
     """
     from transformers import LlavaForConditionalGeneration
 
@@ -41,7 +42,7 @@ def load_student(source: str, *, device: str = "cpu", dtype: str = "float32") ->
             f"{model.config.image_token_id}; the folder mixes two models."
         )
     model.eval().to(device)
-    return Student(model, tokenizer, load_pixel_spec(source), image_tokens(model))
+    return Student(model, tokenizer, load_fitting_pixel_spec(model, source), image_tokens(model))
 
 
 def image_tokens(model: "LlavaForConditionalGeneration") -> ImageTokens:
@@ -86,6 +87,21 @@ def load_pixel_spec(source: str) -> PixelSpec:
     size = processor.size
     side = size.get("shortest_edge") or size["height"]
     return PixelSpec(size=side, mean=tuple(processor.image_mean), std=tuple(processor.image_std))
+
+
+def load_fitting_pixel_spec(model: "LlavaForConditionalGeneration", source: str) -> PixelSpec:
+    """`load_pixel_spec`, with squares of the size that the model's vision tower takes.
+
+    Raises:
+        WeightsError: no image processor there, or one for another size.
+    """
+    pixels, side = load_pixel_spec(source), model.config.vision_config.image_size
+    if pixels.size != side:
+        raise WeightsError(
+            f"{source}: its preprocessor makes squares of {pixels.size} pixels, its vision tower takes {side}; "
+            "give it the preprocessor_config.json of its own tower."
+        )
+    return pixels
 
 
 def load_strictly(model_class: Any, source: str, *, dtype: str, ignore: tuple[str, ...] = ()) -> Any:  # noqa: ANN401

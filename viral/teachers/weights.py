@@ -8,38 +8,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from viral.errors import WeightsError
-from viral.hub import require_source
+from viral.errors import WeightsError, one_line
+from viral.hub import fetch
+from viral.tensors import read_tensors
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
 
 REMEDY = "Give a local checkpoint of this teacher with --weights FILE (.safetensors or .pth)."
-_PICKLED = (".pth", ".pt", ".bin")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` file, or of a `.pth` file read without executing any of its code.
+    """Tensors of a teacher's checkpoint file; see `viral.tensors.read_tensors`.
 
     Raises:
         WeightsError: no such file, unknown suffix, truncated, or not a plain dictionary of tensors.
     """
-    from safetensors.torch import load_file
-
     if not path.is_file():
         raise WeightsError(f"No teacher weights at {path}. {REMEDY}")
-    if path.suffix != ".safetensors" and path.suffix not in _PICKLED:
+    if path.suffix not in _SUFFIXES:
         raise WeightsError(f"Teacher weights {path} have the unknown suffix {path.suffix!r}. {REMEDY}")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # on arbitrary bytes torch's unpickler raises what it pleases, KeyError included
-        reason = f"{type(error).__name__}: {_one_line(error)}"
-        raise WeightsError(f"Cannot read teacher weights {path} ({reason}). {REMEDY}") from error
-    return _unwrap(checkpoint, path)
+        return read_tensors(path)
+    except WeightsError as error:
+        raise WeightsError(f"{error} {REMEDY}") from error
 
 
 def read_hub(timm_id: str) -> dict[str, Tensor]:
@@ -49,17 +42,15 @@ def read_hub(timm_id: str) -> dict[str, Tensor]:
         WeightsError: no such weights, or neither cached nor reachable.
     """
     import timm
-    from huggingface_hub import hf_hub_download
 
     config = timm.get_pretrained_cfg(timm_id)
     if config is None or not config.hf_hub_id:
         raise WeightsError(f"timm knows no hub weights for {timm_id!r}. {REMEDY}")
     try:
-        require_source(config.hf_hub_id, "teacher weights")
-        path = hf_hub_download(config.hf_hub_id, "model.safetensors")
-    except (WeightsError, OSError) as error:
-        raise WeightsError(f"{_one_line(error)}. {REMEDY}") from error
-    return read_file(Path(path))
+        path = fetch(config.hf_hub_id, "model.safetensors", "teacher weights")
+    except WeightsError as error:
+        raise WeightsError(f"{error} {REMEDY}") from error
+    return read_file(path)
 
 
 def fit(
@@ -78,7 +69,7 @@ def fit(
     try:
         state = checkpoint_filter_fn(state, model)
     except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
-        raise WeightsError(f"{source} is not a checkpoint of this teacher: {_one_line(error)}.") from error
+        raise WeightsError(f"{source} is not a checkpoint of this teacher: {one_line(error)}.") from error
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in state.items()}
     if wanted != found:
@@ -104,17 +95,6 @@ def resample_like_dinov2(pos_embed_1LD: Tensor, side: int, offset: float = 0.1) 
     return torch.cat([pos_embed_1LD[:, :1], patches], dim=1)
 
 
-def _unwrap(checkpoint: object, path: Path) -> dict[str, Tensor]:
-    for wrapper in ("model", "state_dict"):
-        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
-            checkpoint = checkpoint[wrapper]
-    if not isinstance(checkpoint, dict) or not all(
-        isinstance(value, Tensor) for value in checkpoint.values()
-    ):
-        raise WeightsError(f"Teacher weights {path} are not a plain dictionary of tensors. {REMEDY}")
-    return checkpoint
-
-
 def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
     parts = []
     for what, keys in (
@@ -128,7 +108,3 @@ def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, 
         key = clashes[0]
         parts.append(f"{len(clashes)} tensors of another shape ({key}: {found[key]}, expected {wanted[key]})")
     return ", ".join(parts)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
