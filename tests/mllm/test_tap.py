@@ -1,10 +1,16 @@
 """Layer l means the output of block l; the last is post-norm; 0 is the input (acceptance check 4)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from PIL import Image
 
 from tests import tiny
+from viral.analysis.layers import visual_tokens
+from viral.data.tokens import ImageTokens
 from viral.errors import ConfigError
+from viral.mllm.student import load_student
 from viral.mllm.tap import LayerTap
 
 
@@ -63,6 +69,35 @@ def test_taking_forgets(language_model):
     language_model(inputs_embeds=torch.randn(1, 3, 48), use_cache=False)
     assert set(tap.take()) == {1}
     assert tap.take() == {}
+
+
+def hooks_of(model) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+
+def test_a_closed_tap_leaves_no_hook():
+    model = tiny.llava().model.language_model
+    before = hooks_of(model)
+    with LayerTap(model, (0, 2, 4)) as tap:
+        assert hooks_of(model) == before + 3
+        model(inputs_embeds=torch.randn(1, 3, 48), use_cache=False)
+    assert hooks_of(model) == before
+    assert tap.take() == {}
+    with pytest.raises(ConfigError):
+        LayerTap(model, (1, 5))
+    assert hooks_of(model) == before
+
+
+def test_visual_tokens_leave_no_hook_even_if_they_fail(llava_dir):
+    student = load_student(str(llava_dir))
+    decoder = student.model.model.language_model
+    before = hooks_of(decoder)
+    picture = Image.new("RGB", (40, 30), (90, 120, 30))
+    assert visual_tokens(student, [picture], 2).shape == (1, 16, 48)
+    assert hooks_of(decoder) == before
+    with pytest.raises(ValueError, match="image"):
+        visual_tokens(replace(student, image=ImageTokens(id=student.image.id, count=15)), [picture], 2)
+    assert hooks_of(decoder) == before
 
 
 @pytest.mark.parametrize("layer", [-1, 5])

@@ -26,12 +26,13 @@ def visual_tokens(
     Raises:
         ConfigError: no such layer.
     """
-    tap = LayerTap(student.model.model.language_model, (layer,))
     prompt = get_template(template).prompt(PROMPT)
     ids_L = torch.tensor(encode_prompt(prompt, student.tokenizer, student.image), device=student.model.device)
     squares = [
         to_square(image, student.pixels.size, "pad", mean_fill(student.pixels.mean)) for image in images
     ]
     pixels_NCHW = normalise(np.stack(squares), student.pixels).to(student.model.device, student.model.dtype)
-    student.model(input_ids=ids_L.repeat(len(images), 1), pixel_values=pixels_NCHW, use_cache=False)
-    return tap.take()[layer][:, ids_L == student.image.id].float().cpu().numpy()
+    with LayerTap(student.model.model.language_model, (layer,)) as tap:
+        student.model(input_ids=ids_L.repeat(len(images), 1), pixel_values=pixels_NCHW, use_cache=False)
+        hidden_NLD = tap.take()[layer]
+    return hidden_NLD[:, ids_L == student.image.id].float().cpu().numpy()

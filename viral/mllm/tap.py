@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from viral.errors import ConfigError
 
@@ -16,7 +17,8 @@ class LayerTap:
 
     The index is that of Hugging Face's `hidden_states`: 0 is the input embeddings, l the output of
     block l, and the last one the output of the *final norm* (release, llava_llama.py:197-239). Forward
-    hooks sit outside gradient checkpointing, so a recomputed block does not fire them again.
+    hooks sit outside gradient checkpointing, so a recomputed block does not fire them again. They stay until
+    `close`, or until the end of a `with` block.
     """
 
     def __init__(self, language_model: "LlamaModel", layers: tuple[int, ...]) -> None:
@@ -27,22 +29,34 @@ class LayerTap:
                 raise ConfigError(
                     f"align.layer={layer} is out of range; this LLM has layers 0 (input) to {depth}."
                 )
-            self._hook(language_model, layer, depth)
+        self._hooks = [self._hook(language_model, layer, depth) for layer in layers]
+
+    def __enter__(self) -> "LayerTap":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the hooks off the model, and forget what they kept."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._hidden = {}
 
     def take(self) -> dict[int, torch.Tensor]:
         """Hidden states [B, L, D] by layer index; forgets them, so that no step keeps another's graph alive."""
         taken, self._hidden = self._hidden, {}
         return taken
 
-    def _hook(self, language_model: "LlamaModel", layer: int, depth: int) -> None:
+    def _hook(self, language_model: "LlamaModel", layer: int, depth: int) -> RemovableHandle:
         if layer == 0:
             first = language_model.layers[0]
-            first.register_forward_pre_hook(
+            return first.register_forward_pre_hook(
                 lambda _m, args, kwargs: self._keep(0, _hidden_input(args, kwargs)), with_kwargs=True
             )
-            return
         module: nn.Module = language_model.norm if layer == depth else language_model.layers[layer - 1]
-        module.register_forward_hook(lambda _m, _args, output: self._keep(layer, output))
+        return module.register_forward_hook(lambda _m, _args, output: self._keep(layer, output))
 
     def _keep(self, layer: int, hidden_BLD: torch.Tensor) -> None:
         self._hidden[layer] = hidden_BLD
