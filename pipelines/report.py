@@ -10,6 +10,7 @@ from pipelines.report_parts import Panel, curves_figure, gallery, interval_table
 from pipelines.score_table import aligned
 from pipelines.svg import Curve
 from stores.publish import publish
+from stores.space import format_bytes
 from viral.benchmarks.stats import SIGNIFICANCE, format_p
 
 
@@ -169,19 +170,9 @@ def _cost(report: DemoReport) -> str:
         f"(median of {time.pairs} alternating pairs, 95&#8239;% interval {time.low:.3f} to {time.high:.3f}; "
         f"{1000 * time.viral_seconds:.1f}&#8239;ms against {1000 * time.baseline_seconds:.1f}&#8239;ms). {meaning} "
         f"No teacher was in memory. Its features of {cache.images:,} images came from a cache of "
-        f"{human_bytes(cache.num_bytes)}, written once by the teacher {escape(cache.teacher)} with codec "
+        f"{format_bytes(cache.num_bytes)}, written once by the teacher {escape(cache.teacher)} with codec "
         f"{escape(cache.codec)} (mean cosine to the exact features {cache.cosine:.5f}).</p>"
     )
-
-
-def human_bytes(count: int) -> str:
-    """`12.3 MB`; decimal units, as disks are sold."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def _markdown_cells(row: Row) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from pipelines.report import (
     CacheFacts,
     DemoReport,
     StepTime,
-    human_bytes,
     markdown_table,
     render,
     verdict,
@@ -268,6 +267,5 @@ def test_running_mean_is_centred():
     assert running_mean([1.0, 5.0]) == [1.0, 5.0]
 
 
-def test_signed_and_human_bytes():
+def test_signed():
     assert [signed(v, 1) for v in (1.24, -1.24, 0.0, -0.01)] == ["+1.2", "\u22121.2", "0.0", "0.0"]
-    assert [human_bytes(n) for n in (999, 12_345, 3e9, 2e12)] == ["999 bytes", "12.3 kB", "3.0 GB", "2.0 TB"]
