@@ -1,5 +1,6 @@
 """LoRA on the language model, the projector trained in full: LLaVA-1.5's parameter-efficient recipe."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,7 +32,10 @@ def add_lora(
         target_modules=LORA_TARGETS,
         modules_to_save=[PROJECTOR],
     )
-    adapted = get_peft_model(model, config)
+    with warnings.catch_warnings():
+        # PEFT asks transformers for a property by its old name.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        adapted = get_peft_model(model, config)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

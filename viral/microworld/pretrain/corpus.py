@@ -16,11 +16,12 @@ from viral.microworld.descriptions import (
     place_of,
 )
 from viral.microworld.models import IMAGE_SIZE
-from viral.microworld.questions import name_of, pick, plural
-from viral.microworld.scenes import Rng, Scene, draw, sample_scene, scene_rng
+from viral.microworld.prompts import LETTERS, Choices, cv_bench_prompt
+from viral.microworld.questions import OPPOSITE, name_of, pick, plural
+from viral.microworld.scenes import COLOURS, SHAPES, Rng, Scene, draw, sample_scene, scene_rng
 
 PICTURE_STREAM, TEXT_STREAM = 10, 11
-NUM_QUESTIONS = 4
+NUM_QUESTIONS = 3
 Turns = list[tuple[str, str]]
 
 
@@ -42,16 +43,28 @@ def conversation(index: int, seed: int) -> tuple[Template, Turns]:
     """A text-only conversation: a page about a scene, questions about that page, and reading exercises."""
     rng = scene_rng(seed, TEXT_STREAM, index)
     scene = sample_scene(rng)
-    turns = dialogue(scene, rng, NUM_QUESTIONS) + exercises(scene, rng)
+    text = page(scene, rng)
+    turns = dialogue(scene, rng, NUM_QUESTIONS) + lookups(scene, rng) + [letter_exercise(rng)]
+    if rng.random() < 0.2:
+        turns.append(("Repeat the page.", text))
     (question, answer), *rest = [turns[i] for i in rng.permutation(len(turns))]
     template = pick(tuple(TEMPLATES.values()), rng)
-    return template, [(f"{page(scene, rng)}\n{question}", answer), *rest]
+    return template, [(f"{text}\n{question}", answer), *rest]
 
 
-def exercises(scene: Scene, rng: Rng) -> Turns:
-    """Looking things up on a page: where a thing is, what is at a place, all things of a shape, a description.
+def letter_exercise(rng: Rng) -> tuple[str, str]:
+    """Which letter stands before a word."""
+    words = pick((tuple(COLOURS), SHAPES, tuple(OPPOSITE), ("0", "1", "2", "3", "4", "5", "6")), rng)
+    number = int(rng.integers(2, min(len(words), len(LETTERS)) + 1))
+    options = tuple(words[i] for i in rng.permutation(len(words))[:number])
+    choices = Choices(options, int(rng.integers(number)))
+    return cv_bench_prompt(f"Which is {options[choices.answer]}?", options), choices.letter
 
-    Found answers in the text are what a small model learns counting and comparing from.
+
+def lookups(scene: Scene, rng: Rng) -> Turns:
+    """Where a thing is, what is at a place, all things of a shape, a description.
+
+    Counting and comparing rest on these; a small model learns them far sooner when they are asked for.
     """
     thing = pick(scene.things, rng)
     place = place_of(thing, scene)

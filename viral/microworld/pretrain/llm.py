@@ -36,7 +36,7 @@ Encoded = tuple[list[int], list[float]]
 
 
 def train_llm(
-    out: Path, tokenizer: "PreTrainedTokenizerFast", *, seed: int, steps: int = 1500, batch: int = 32
+    out: Path, tokenizer: "PreTrainedTokenizerFast", *, seed: int, steps: int = 3000, batch: int = 16
 ) -> float:
     """Train, keep model and tokenizer in `out`; returns the final weighted loss."""
     from transformers import LlamaForCausalLM
