@@ -91,17 +91,21 @@ def uninterrupted(images, tmp_path_factory):
 
 
 def _kill_once(start, images, out, rng):
-    """Start the command, wait until it holds the store, kill it a random moment later; its exit status."""
-    lock = out / "logs" / "lock"
-    before = lock.stat().st_mtime_ns if lock.exists() else None
+    """Start the command, kill it a random moment after it took the lock or wrote a shard; its exit status."""
+    watched = rng.choice([out / "logs" / "lock", out / "reports"])
+    before = _touched(watched)
     build = start(images, out)
-    while build.running() and (not lock.exists() or lock.stat().st_mtime_ns == before):
+    while build.running() and _touched(watched) == before:
         time.sleep(0.002)
-    time.sleep(rng.uniform(0, 0.4))
+    time.sleep(rng.uniform(0, 0.2))
     build.kill()  # the main process alone: its workers have to notice by themselves
     status = build.wait()
     assert status in (0, -signal.SIGKILL), build.stderr.read_text()
     return status
+
+
+def _touched(path):
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _kill_many_times(start, images, out, kills, seed):
