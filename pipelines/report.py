@@ -80,7 +80,13 @@ def evidence(rows: list[Row]) -> list[str]:
 
 def caveats(rows: list[Row]) -> list[str]:
     """What the numbers cannot say, for every report of one pair of runs on the micro-world."""
-    return [
+    tasks = [row for row in rows if row.task != ALL]
+    blind = [f"{row.benchmark} {row.task}" for row in tasks if row.baseline_interval[0] <= row.chance]
+    guessing = [
+        f"On {len(blind)} of {len(tasks)} tasks the baseline cannot be told from guessing ({', '.join(blind)}); a "
+        "comparison there says nothing about seeing."
+    ]
+    return (guessing if blind else []) + [
         "This is a micro-world: drawn scenes, models of a few hundred thousand to a few million weights. It shows "
         "that the system works from end to end; it says nothing about the paper's models or photographs.",
         "One training seed each. The tests ask whether these two trained models differ on such questions, not "

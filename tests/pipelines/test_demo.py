@@ -16,8 +16,8 @@ from viral.teachers.load import load_teacher
 
 @pytest.fixture
 def small(monkeypatch):
-    """A demo of three steps and a few questions."""
-    monkeypatch.setattr(demo, "NUM_SAMPLES", 96)
+    """A demo of four steps and a few questions."""
+    monkeypatch.setattr(demo, "NUM_SAMPLES", 128)
     monkeypatch.setattr(demo, "TIMED_PAIRS", 1)
     sizes = {"num_count": 6, "num_relation": 6, "num_pairs": 2, "num_pope_images": 2}
     monkeypatch.setattr(demo, "write_benchmarks", lambda out: write_benchmarks(out, **sizes))
@@ -37,7 +37,7 @@ def test_demo_runs_resumes_and_leaves_the_teacher_alone(small, tmp_path: Path):
     assert load_manifest(tmp_path / "demo/cache").spec.fingerprint == before
     assert load_teacher(get_teacher("micro")).fingerprint() == before
     runs = {kind: read_metrics(tmp_path / "demo/runs" / kind) for kind in ("baseline", "viral")}
-    assert [len(metrics) for metrics in runs.values()] == [3, 3]
+    assert [len(metrics) for metrics in runs.values()] == [4, 4]
     assert runs["viral"][0]["loss/lm"] == pytest.approx(runs["baseline"][0]["loss/lm"])
     LlavaForConditionalGeneration.from_pretrained(tmp_path / "demo/models/viral")
     # A second call finds everything done, and says the same.
