@@ -103,9 +103,7 @@ def _settings(config: TrainConfig, manifest: Manifest, num_steps: int) -> dict[s
         "Teacher": f"{fingerprint['teacher']}, profile {fingerprint['profile']}, {rows} x {columns} tokens",
         "Teacher weights": f"SHA-256 {fingerprint['weights_sha256']}",
         "Machine": f"{platform.machine()}, {os.cpu_count()} cores, {_device()}",
-        "Versions": ", ".join(
-            f"{name} {version(name)}" for name in PACKAGES
-        ),
+        "Versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
     }
 
 
