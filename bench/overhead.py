@@ -20,13 +20,13 @@ from skimage import data as photographs
 
 from pipelines.cache_build import build_cache
 from pipelines.cache_request import CacheRequest
-from pipelines.recipes import get_recipe
-from pipelines.training.config import TrainConfig, parse_config, with_overrides
+from pipelines.recipes import get_recipe, scaled_llava15
+from pipelines.training.config import TrainConfig, with_overrides
 from pipelines.training.setup import build_run
 from pipelines.training.timing import median_ratio, paired_step_times
 from stores import CosineStats, Plan, ShardReport, StoreSpec, create_store, finish_store, write_shard
 from viral.microworld.instructions import ANNOTATIONS, IMAGES, write_instructions
-from viral.mllm.scaled import DEPTH, WIDTH, write_scaled_llava
+from viral.mllm.scaled import WIDTH, write_scaled_llava
 
 GRID, TEACHER_DIM = 24, 768 // WIDTH
 
@@ -65,25 +65,8 @@ def scaled_llava(folder: Path) -> tuple[TrainConfig, Path]:
     write_annotations(folder / "data.json", names)
     write_scaled_llava(folder / "llava")
     write_random_store(folder / "cache", folder / "images", names)
-    config = parse_config(
-        {
-            "name": "scaled",
-            "model": {"llava": str(folder / "llava")},
-            "data": {
-                "annotations": str(folder / "data.json"),
-                "images": str(folder / "images"),
-                "batch_size": 4,
-                "micro_batch_size": 4,
-                "num_workers": 1,
-            },
-            "lora": {"rank": 128 // WIDTH, "alpha": 256 // WIDTH},
-            "align": {"layer": 16 // DEPTH, "head_width": 2048 // WIDTH},
-            "optim": {"num_epochs": 100},
-            "precision": "fp32",
-            "gradient_checkpointing": False,
-        }
-    )
-    return config, folder / "cache"
+    config = scaled_llava15(folder / "llava", folder / "data.json", folder / "images")
+    return with_overrides(config, {"optim.num_epochs": 100}), folder / "cache"
 
 
 def write_photographs(folder: Path, count: int = 24) -> list[str]:

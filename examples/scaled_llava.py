@@ -9,30 +9,16 @@ on the photographs for a few steps. The weights are random: this shows that ever
 import sys
 from pathlib import Path
 
-from pipelines.training.config import parse_config, write_config
-from viral.mllm.scaled import DEPTH, WIDTH, write_scaled_llava
+from pipelines.recipes import scaled_llava15
+from pipelines.training.config import with_overrides, write_config
+from viral.mllm.scaled import write_scaled_llava
 
 
 def main(folder: Path) -> None:
     write_scaled_llava(folder / "llava")
-    config = parse_config(
-        {
-            "name": "photos",
-            "model": {"llava": str(folder / "llava")},
-            "data": {
-                "annotations": str(folder / "photos.json"),
-                "images": str(folder / "images"),
-                "batch_size": 4,
-                "micro_batch_size": 4,
-                "num_workers": 1,
-                "on_bad_image": "skip",
-            },
-            "lora": {"rank": 128 // WIDTH, "alpha": 256 // WIDTH},
-            "align": {"layer": 16 // DEPTH, "head_width": 2048 // WIDTH, "weights": "random"},
-            "optim": {"max_steps": 4},
-            "precision": "fp32",
-            "gradient_checkpointing": False,
-        }
+    config = with_overrides(
+        scaled_llava15(folder / "llava", folder / "photos.json", folder / "images"),
+        {"name": "photos", "optim.max_steps": 4, "data.on_bad_image": "skip", "align.weights": "random"},
     )
     (folder / "config.yaml").write_text(write_config(config))
     print(f"wrote {folder / 'llava'} (random weights) and {folder / 'config.yaml'}")

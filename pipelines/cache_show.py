@@ -1,6 +1,5 @@
 """Show a cached image: the square the teacher saw beside the PCA of its cached features."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from PIL import Image
 from stores import open_store
 from stores.publish import publish
 from viral.analysis.pca import pca_pictures
-from viral.data.images import decode_image, to_square
+from viral.data.images import decode_image, image_key, to_square
 from viral.errors import ImageError
 from viral.teachers.teacher import SQUARE_MODE
 
@@ -28,7 +27,7 @@ def show_image(root: Path, image: Path, out: Path) -> None:
         raise ImageError(
             f"Cannot read {image}: {error.strerror}. Give an image file with --image."
         ) from error
-    codes_1TD = store.read_many([hashlib.sha256(data).hexdigest()])
+    codes_1TD = store.read_many([image_key(data)])
     spec = store.manifest.spec
     features_1TD = store.codec.decode(codes_1TD, store.tables)
     (colours,) = pca_pictures([features_1TD[0]], spec.grid)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
+from pipelines.progress import bar
 from pipelines.replies import ReplyLog, hash_files, read_settings
 from pipelines.scores_file import add_scores, require_same_model
 from viral.benchmarks import (
@@ -193,10 +192,7 @@ def _answer(
         image_mode=get_profile(profile).image_mode,
         batch_size=batch_size,
     )
-    # disable=None: no bar where nobody looks at it.
-    progress = tqdm(
-        total=len(items), initial=len(log.answered), desc=benchmark.title, unit="item", disable=None
-    )
+    progress = bar(len(items), benchmark.title, True, len(log.answered), "item")
     with log, progress:
         for id_, reply in replies:
             log.add(id_, reply, prompts[id_])

@@ -14,6 +14,7 @@ from pipelines.training.config import (
 from viral.errors import UnknownNameError
 from viral.microworld.instructions import ANNOTATIONS, IMAGES
 from viral.microworld.parts import parts
+from viral.mllm.scaled import DEPTH, WIDTH
 
 
 def llava15_7b_viral() -> TrainConfig:
@@ -63,6 +64,21 @@ def micro_viral() -> TrainConfig:
 def micro_baseline() -> TrainConfig:
     """The micro-world without alignment."""
     return _without_alignment(micro_viral(), "micro-baseline")
+
+
+def scaled_llava15(model: Path, annotations: Path, images: Path) -> TrainConfig:
+    """A run of the scaled-down LLaVA of `viral.mllm.scaled`, the paper's LoRA, layer and head in proportion."""
+    return TrainConfig(
+        name="scaled",
+        model=ModelConfig(llava=str(model)),
+        data=DataConfig(
+            annotations=annotations, images=images, batch_size=4, micro_batch_size=4, num_workers=1
+        ),
+        lora=LoraSettings(rank=128 // WIDTH, alpha=256 // WIDTH),
+        align=AlignConfig(layer=16 // DEPTH, head_width=2048 // WIDTH),
+        precision="fp32",
+        gradient_checkpointing=False,
+    )
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {

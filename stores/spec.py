@@ -85,7 +85,7 @@ def spec_from_json(value: Mapping[str, Any]) -> StoreSpec:
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """Fields in which two nested JSON objects differ, as `name: found 1, expected 2`, names dotted and sorted."""
-    flat_found, flat_expected = _flatten(found), _flatten(expected)
+    flat_found, flat_expected = flatten(found), flatten(expected)
     return [
         f"{name}: found {flat_found.get(name)!r}, expected {flat_expected.get(name)!r}"
         for name in sorted(flat_found.keys() | flat_expected.keys())
@@ -93,11 +93,12 @@ def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[s
     ]
 
 
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested JSON objects by dotted name."""
     flat: dict[str, Any] = {}
     for name, item in value.items():
         if isinstance(item, Mapping):
-            flat |= _flatten(item, f"{prefix}{name}.")
+            flat |= flatten(item, f"{prefix}{name}.")
         else:
             flat[prefix + name] = list(item) if isinstance(item, tuple) else item
     return flat

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.training.config import TrainConfig, read_config, write_config
 from stores.publish import publish, write_json
+from stores.spec import flatten
 from viral.errors import ConfigError
 
 CONFIG, INPUTS, METRICS, CHECKPOINTS = "config.yaml", "inputs.json", "metrics.jsonl", "checkpoints"
@@ -96,17 +97,10 @@ def read_metrics(output: Path) -> list[dict[str, Any]]:
 
 def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Settings that differ, as text; where a run computes may change, what it computes may not."""
-    flat_old, flat_new = (_flatten(config.model_dump(mode="json")) for config in (old, new))
+    flat_old, flat_new = (flatten(config.model_dump(mode="json")) for config in (old, new))
     free = {"device", "data.num_workers", "save_every", "keep_last"}
     return [
         f"{name} was {flat_old[name]}, now {value}"
         for name, value in flat_new.items()
         if name not in free and flat_old[name] != value
     ]
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

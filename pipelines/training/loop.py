@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from pipelines.interrupt import StopRequest
+from pipelines.progress import bar
 from pipelines.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from pipelines.training.config import TrainConfig
 from pipelines.training.folder import CHECKPOINTS, METRICS, check_folder, run_lock, start_folder, trim_metrics
@@ -64,9 +65,12 @@ def train(config: TrainConfig, *, cache: Path | None, output: Path, resume: bool
         if resume and (checkpoint := latest_checkpoint(checkpoints)):
             done = load_checkpoint(checkpoint, run.module, run.optimizer)
         trim_metrics(output, done)
-        with (output / METRICS).open("a") as metrics, _progress(run, done) as bar:
+        with (
+            (output / METRICS).open("a") as metrics,
+            bar(run.num_steps, config.name, True, done, "step") as progress,
+        ):
             for metric in steps(run, done):
-                _record(metric, metrics, bar)
+                _record(metric, metrics, progress)
                 last = metric.step == run.num_steps
                 if last or stop.requested or metric.step % config.save_every == 0:
                     save_checkpoint(checkpoints, metric.step, run.module, run.optimizer, config.keep_last)
@@ -161,17 +165,10 @@ def _peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _progress(run: Run, done: int) -> "tqdm[Any]":
-    bar: tqdm[Any] = tqdm(
-        total=run.num_steps, initial=done, desc=run.config.name, unit="step", disable=None, dynamic_ncols=True
-    )
-    return bar
-
-
-def _record(metric: StepMetrics, metrics: TextIO, bar: "tqdm[Any]") -> None:
+def _record(metric: StepMetrics, metrics: TextIO, progress: "tqdm[Any]") -> None:
     metrics.write(metric.as_json() + "\n")
     metrics.flush()
-    bar.update()
+    progress.update()
     shown = {
         "lm": f"{metric.lm:.3f}",
         "tok/s": f"{metric.tokens / metric.step_time:.0f}",
@@ -179,4 +176,4 @@ def _record(metric: StepMetrics, metrics: TextIO, bar: "tqdm[Any]") -> None:
     }
     if metric.cosine is not None:
         shown["cos"] = f"{metric.cosine:.3f}"
-    bar.set_postfix(shown)
+    progress.set_postfix(shown)
