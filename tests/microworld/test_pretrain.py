@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from viral.data.tokens import IGNORE
+from viral.microworld.cells import NOTHING
 from viral.microworld.models import VOCABULARY
 from viral.microworld.parts import PROJECTOR_FILE, TEACHER_FILE, parts
 from viral.microworld.pretrain.corpus import pictures
 from viral.microworld.pretrain.llm import train_llm
 from viral.microworld.pretrain.projector import plain_batch, train_projector
-from viral.microworld.pretrain.targets import NOTHING, patch_targets
+from viral.microworld.pretrain.targets import patch_targets
 from viral.microworld.pretrain.teacher import train_teacher
-from viral.microworld.pretrain.tokenizer import SENTENCES, train_tokenizer
+from viral.microworld.pretrain.tokenizer import FIXED, train_tokenizer
 from viral.microworld.pretrain.tower import train_tower
 from viral.microworld.scenes import COLOURS, SHAPES
 from viral.microworld.teacher import MICRO_TEACHER
@@ -72,7 +73,7 @@ def test_stage_one_supervises_caption_and_line_end_only(trained: Path) -> None:
 
 def test_the_tokenizer_keeps_every_sentence_in_one_token(tokenizer) -> None:
     assert len(tokenizer) == VOCABULARY
-    assert all(len(tokenizer(text, add_special_tokens=False)["input_ids"]) == 1 for text in SENTENCES)
+    assert all(len(tokenizer(text, add_special_tokens=False)["input_ids"]) == 1 for text in FIXED)
 
 
 def test_patch_targets_show_what_is_drawn() -> None:

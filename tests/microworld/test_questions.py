@@ -6,7 +6,7 @@ import pytest
 
 from tests.microworld.solver import chosen, solve
 from viral.microworld.descriptions import dialogue, global_caption, listing
-from viral.microworld.prompts import LETTERS, put
+from viral.microworld.prompts import LETTERS, choices_of, put
 from viral.microworld.questions import ASKERS
 from viral.microworld.scenes import COLOURS, sample_scene, scene_rng
 
@@ -30,14 +30,27 @@ def test_letters_point_at_the_right_option() -> None:
     letters = Counter()
     for index in range(400):
         rng = scene_rng(6, index)
-        scene = sample_scene(rng)
-        question = ASKERS["count"](scene, rng)
-        assert question is not None
+        question = ASKERS[("count", "colour")[index % 2]](sample_scene(rng), rng)
+        if question is None:
+            continue
         prompt, answer = put(question, rng)
         if answer in LETTERS:
             assert chosen(prompt, answer) == question.answer
             letters[answer] += 1
     assert set(letters) == set(LETTERS)
+
+
+def test_options_are_always_listed_in_the_same_order() -> None:
+    orders = {"count": set(), "relation": set(), "colour": set()}
+    for index in range(200):
+        rng = scene_rng(10, index)
+        scene = sample_scene(rng)
+        for skill, seen in orders.items():
+            if question := ASKERS[skill](scene, rng):
+                seen.add(choices_of(question).options)
+    assert orders["count"] == {("1", "2", "3", "4", "5")}
+    assert orders["relation"] == {("left", "right"), ("above", "below")}
+    assert orders["colour"] == {tuple(COLOURS)}
 
 
 def test_no_two_turns_ask_about_the_same_things() -> None:

@@ -53,7 +53,7 @@ def write_cv_bench(root: Path, num_count: int, num_relation: int, seed: int) -> 
     for index in range(num_count + num_relation):
         rng = scene_rng(seed, CV_BENCH_STREAM, index)
         scene, question, targets = _count_item(rng, index) if index < num_count else _relation_item(rng)
-        choices = choices_of(question, rng)
+        choices = choices_of(question)
         filename = f"img/2D/{question.skill}/micro_{index}.jpg"
         save_picture(draw(scene), root / filename)
         rows.append(

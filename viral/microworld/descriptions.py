@@ -1,8 +1,12 @@
-"""Scenes in words: global captions, listings, and pages that give places; and conversations about them."""
+"""Scenes in words: global captions, listings, descriptions; and conversations about them."""
+
+from collections.abc import Collection
+
+import numpy as np
 
 from viral.microworld.prompts import put
 from viral.microworld.questions import ASKERS, PHRASE, name_of, pick, plural, related_pairs
-from viral.microworld.scenes import COLOURS, Rng, Scene, Thing
+from viral.microworld.scenes import COLOURS, Rng, Scene
 
 SKILL_WEIGHTS = {
     "count": 0.26,
@@ -13,8 +17,6 @@ SKILL_WEIGHTS = {
     "check": 0.08,
     "either": 0.10,
 }
-GRID = 8
-"""Columns and rows of a page."""
 OFTEN = 0.4
 """How often a caption names colours, and how often the ground."""
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
@@ -44,32 +46,6 @@ def listing(scene: Scene) -> str:
     return f"{_join(parts)} on {scene.ground}"
 
 
-def page(scene: Scene, rng: Rng) -> str:
-    """Every thing with its place, in reading order or shuffled."""
-    things = in_reading_order(scene)
-    if rng.random() < 0.5:
-        things = [things[i] for i in rng.permutation(len(things))]
-    return " ".join(f"{thing.colour} {thing.shape} {place_of(thing, scene)}." for thing in things)
-
-
-def in_reading_order(scene: Scene) -> list[Thing]:
-    """Row by row, from the left."""
-    return sorted(scene.things, key=lambda thing: _cell(thing, scene)[::-1])
-
-
-def place_of(thing: Thing, scene: Scene) -> str:
-    """`column 3 row 5`: where the thing's middle lies in the padded square, counted from 1 at the top left."""
-    column, row = _cell(thing, scene)
-    return f"column {column} row {row}"
-
-
-def _cell(thing: Thing, scene: Scene) -> tuple[int, int]:
-    longer = max(scene.width, scene.height)
-    across = thing.x + (longer - scene.width) / 2
-    down = thing.y + (longer - scene.height) / 2
-    return 1 + int(GRID * across / longer), 1 + int(GRID * down / longer)
-
-
 def description(scene: Scene, rng: Rng) -> str:
     """A full answer to 'describe the image': the listing, then one relation if there is one."""
     text = f"There are {listing(scene)}."
@@ -80,13 +56,15 @@ def description(scene: Scene, rng: Rng) -> str:
     return text
 
 
-def dialogue(scene: Scene, rng: Rng, num_turns: int) -> list[tuple[str, str]]:
+def dialogue(
+    scene: Scene, rng: Rng, num_turns: int, skills: Collection[str] = tuple(SKILL_WEIGHTS)
+) -> list[tuple[str, str]]:
     """Up to `num_turns` (prompt, answer) pairs about a scene, no two about the same things."""
-    skills, weights = list(SKILL_WEIGHTS), list(SKILL_WEIGHTS.values())
+    weights = np.array([SKILL_WEIGHTS[skill] for skill in skills])
     turns: list[tuple[str, str]] = []
     asked: set[frozenset[str]] = set()
-    for _ in range(num_turns):
-        question = ASKERS[skills[int(rng.choice(len(skills), p=weights))]](scene, rng)
+    for skill in rng.choice(list(skills), size=num_turns, p=weights / weights.sum()):
+        question = ASKERS[skill](scene, rng)
         if question is not None and frozenset(question.about) not in asked:
             asked.add(frozenset(question.about))
             turns.append(put(question, rng))

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from viral.data.conversation import IMAGE_TAG
-from viral.microworld.descriptions import description, dialogue, page
+from viral.microworld.cells import text_map
+from viral.microworld.descriptions import description, dialogue
 from viral.microworld.files import new_folder, save_picture
 from viral.microworld.scenes import Rng, Scene, draw, sample_scene, scene_rng
 
@@ -55,7 +56,7 @@ def _image_turns(scene: Scene, rng: Rng) -> list[tuple[str, str]]:
 
 def _text_turns(scene: Scene, rng: Rng) -> list[tuple[str, str]]:
     (question, answer), *rest = dialogue(scene, rng, 2)
-    return [(f"{page(scene, rng)}\n{question}", answer), *rest]
+    return [(f"{text_map(scene)}\n{question}", answer), *rest]
 
 
 def _entry(name: str, image: str | None, turns: list[tuple[str, str]]) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from viral.data.images import normalise
+from viral.microworld.cells import NOTHING
 from viral.microworld.parts import TEACHER, TOWER, WEIGHTS, parts
 from viral.microworld.pretrain.corpus import pictures
-from viral.microworld.pretrain.targets import NOTHING, patch_targets
+from viral.microworld.pretrain.targets import patch_targets
 from viral.microworld.scenes import COLOURS, SHAPES
 from viral.microworld.teacher import MICRO_TEACHER
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from viral.microworld.questions import YES_NO, Question, pick
-from viral.microworld.scenes import Rng
+from viral.microworld.questions import OPPOSITE, YES_NO, Question, pick
+from viral.microworld.scenes import COLOURS, MAX_OF_A_SHAPE, Rng
 
 SHORT_SUFFIX = "\nAnswer the question using a single word or phrase."
 LETTER_SUFFIX = "\nAnswer with the option's letter from the given choices directly."
@@ -17,6 +17,8 @@ MMVP_SUFFIX = (
 )
 POPE_SUFFIX = " Answer with only 'yes' or 'no'."
 LETTERS = "ABCDEF"
+ORDER = (*map(str, range(1, MAX_OF_A_SHAPE + 1)), *COLOURS, *OPPOSITE)
+"""The order in which options are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,13 @@ class Choices:
         return LETTERS[self.answer]
 
 
-def choices_of(question: Question, rng: Rng, most: int = 6) -> Choices:
-    """Shuffle the right answer among wrong ones: 4 to `most` options, or all there are if fewer."""
-    number = min(int(rng.integers(4, most + 1)), len(question.wrong) + 1)
-    order = rng.permutation(len(question.wrong))[: number - 1]
-    options = [question.answer, *(question.wrong[i] for i in order)]
-    shuffled = [options[i] for i in rng.permutation(number)]
-    return Choices(tuple(shuffled), shuffled.index(question.answer))
+def choices_of(question: Question) -> Choices:
+    """All options in their fixed order, as a form would list them.
+
+    A small model needs no skill but seeing then: with shuffled options it would first have to learn to look letters up.
+    """
+    options = sorted((question.answer, *question.wrong), key=ORDER.index)
+    return Choices(tuple(options), options.index(question.answer))
 
 
 def cv_bench_prompt(text: str, options: tuple[str, ...]) -> str:
@@ -56,13 +58,13 @@ def _bare(question: Question, rng: Rng) -> tuple[str, str]:
 
 
 def _cv_bench(question: Question, rng: Rng) -> tuple[str, str]:
-    choices = choices_of(question, rng)
+    choices = choices_of(question)
     suffix = pick((CV_BENCH_SUFFIX, LETTER_SUFFIX), rng)
     return cv_bench_prompt(question.text, choices.options) + suffix, choices.letter
 
 
 def _mmvp(question: Question, rng: Rng) -> tuple[str, str]:
-    choices = choices_of(question, rng)
+    choices = choices_of(question)
     first, second = (option.capitalize() for option in choices.options)
     suffix = pick((MMVP_SUFFIX, LETTER_SUFFIX), rng)
     return f"{question.text}\nA. {first}\nB. {second}{suffix}", choices.letter
@@ -91,6 +93,8 @@ def put(question: Question, rng: Rng) -> tuple[str, str]:
         suited = ("short", "mmvp", "mmvp")
     elif question.skill == "relation":
         suited = ("cv_bench",)  # the options say along which axis to compare
+    elif question.skill == "shape":
+        suited = ("bare", "short")  # more shapes than letters
     else:
         suited = ("bare", "short", "cv_bench", "cv_bench")
     return STYLES[pick(suited, rng)](question, rng)

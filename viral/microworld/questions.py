@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from viral.microworld.scenes import COLOURS, MAX_THINGS, SHAPES, Rng, Scene, Thing
+from viral.microworld.scenes import COLOURS, MAX_OF_A_SHAPE, SHAPES, Rng, Scene, Thing
 
 T = TypeVar("T")
 
@@ -64,14 +64,14 @@ def related_pairs(scene: Scene) -> list[tuple[Thing, Thing, str]]:
 
 
 def ask_count(scene: Scene, rng: Rng) -> Question:
-    """How many things of one of the present shapes, in CV-Bench's words."""
-    shape = pick(scene.shapes, rng)
+    """How many things there are of one thing's shape, in CV-Bench's words; all numbers are about as frequent."""
+    shape = pick(scene.things, rng).shape
     return count_question(shape, scene.count(shape))
 
 
 def count_question(shape: str, number: int) -> Question:
     """The counting question about one shape."""
-    wrong = tuple(str(other) for other in range(MAX_THINGS + 1) if other != number)
+    wrong = tuple(str(other) for other in range(1, MAX_OF_A_SHAPE + 1) if other != number)
     return Question("count", (shape,), f"How many {plural(shape)} are in the image?", str(number), wrong)
 
 

@@ -6,22 +6,20 @@ import numpy as np
 
 from viral.data.conversation import TEMPLATES, Template
 from viral.data.images import to_square
-from viral.microworld.descriptions import (
-    description,
-    dialogue,
-    global_caption,
-    in_reading_order,
-    listing,
-    page,
-    place_of,
-)
-from viral.microworld.models import IMAGE_SIZE
-from viral.microworld.prompts import LETTERS, Choices, cv_bench_prompt
-from viral.microworld.questions import OPPOSITE, name_of, pick, plural
-from viral.microworld.scenes import COLOURS, SHAPES, Rng, Scene, draw, sample_scene, scene_rng
+from viral.microworld.cells import CELL_WORDS, place_of, text_map
+from viral.microworld.descriptions import description, dialogue, global_caption, listing
+from viral.microworld.models import GRID, IMAGE_SIZE
+from viral.microworld.questions import name_of, pick
+from viral.microworld.scenes import Rng, Scene, draw, sample_scene, scene_rng
 
 PICTURE_STREAM, TEXT_STREAM = 10, 11
-NUM_QUESTIONS = 3
+NUM_QUESTIONS = 8
+NUM_PLACES = 2
+NUM_WORDS = 2
+MAP_SHARE = 0.7
+DESCRIBE_SHARE = 0.2
+TOLD = ("count", "existence", "colour", "shape")
+"""Skills whose questions a description answers."""
 Turns = list[tuple[str, str]]
 
 
@@ -35,50 +33,55 @@ def pictures(
 
 
 def web_caption(scene: Scene, rng: Rng) -> str:
-    """A stage-1 caption: most tell what an alt text tells, some list what there is."""
-    return listing(scene) if rng.random() < 0.5 else global_caption(scene, rng)
+    """A stage-1 caption: some tell what an alt text tells, some list what there is, some say where."""
+    kind = rng.random()
+    return (
+        global_caption(scene, rng)
+        if kind < 0.2
+        else listing(scene)
+        if kind < 0.6
+        else description(scene, rng)
+    )
 
 
 def conversation(index: int, seed: int) -> tuple[Template, Turns]:
-    """A text-only conversation: a page about a scene, questions about that page, and reading exercises."""
+    """A text-only conversation about a map, or about a description that holds the answers in words."""
     rng = scene_rng(seed, TEXT_STREAM, index)
     scene = sample_scene(rng)
-    text = page(scene, rng)
-    turns = dialogue(scene, rng, NUM_QUESTIONS) + lookups(scene, rng) + [letter_exercise(rng)]
-    if rng.random() < 0.2:
-        turns.append(("Repeat the page.", text))
+    if rng.random() < MAP_SHARE:
+        text = text_map(scene)
+        turns = [*dialogue(scene, rng, NUM_QUESTIONS), *places(scene, rng), line_exercise(scene, rng)]
+        if rng.random() < DESCRIBE_SHARE:
+            turns.append(("Describe the image.", description(scene, rng)))
+    else:
+        text = description(scene, rng)
+        turns = dialogue(scene, rng, NUM_QUESTIONS, TOLD)
+    turns.append(word_exercise(rng))
     (question, answer), *rest = [turns[i] for i in rng.permutation(len(turns))]
-    template = pick(tuple(TEMPLATES.values()), rng)
-    return template, [(f"{text}\n{question}", answer), *rest]
+    return pick(tuple(TEMPLATES.values()), rng), [(f"{text}\n{question}", answer), *rest]
 
 
-def letter_exercise(rng: Rng) -> tuple[str, str]:
-    """Which letter stands before a word."""
-    words = pick((tuple(COLOURS), SHAPES, tuple(OPPOSITE), ("0", "1", "2", "3", "4", "5", "6")), rng)
-    number = int(rng.integers(2, min(len(words), len(LETTERS)) + 1))
-    options = tuple(words[i] for i in rng.permutation(len(words))[:number])
-    choices = Choices(options, int(rng.integers(number)))
-    return cv_bench_prompt(f"Which is {options[choices.answer]}?", options), choices.letter
-
-
-def lookups(scene: Scene, rng: Rng) -> Turns:
-    """Where a thing is, what is at a place, all things of a shape, a description.
-
-    Counting and comparing rest on these; a small model learns them far sooner when they are asked for.
-    """
-    thing = pick(scene.things, rng)
-    place = place_of(thing, scene)
-    shape = pick(scene.shapes, rng)
-    same = [other for other in in_reading_order(scene) if other.shape == shape]
-    turns = [
-        (f"What is at {place}?", f"{thing.colour} {thing.shape}"),
-        (f"List the {plural(shape)}.", " ".join(f"{t.colour} {place_of(t, scene)}." for t in same)),
+def places(scene: Scene, rng: Rng) -> Turns:
+    """Where things are. Comparing places rests on this; a small model learns it far sooner when it is asked for."""
+    named = [(thing, name) for thing in scene.things if (name := name_of(thing, scene))]
+    return [
+        (f"Where is the {named[i][1]}?", place_of(named[i][0], scene))
+        for i in rng.permutation(len(named))[:NUM_PLACES]
     ]
-    if name := name_of(thing, scene):
-        turns.append((f"Where is the {name}?", place))
-    if rng.random() < 0.2:
-        turns.append(("Describe the image.", description(scene, rng)))
-    return turns
+
+
+def word_exercise(rng: Rng) -> tuple[str, str]:
+    """What the words of maps stand for."""
+    words = [pick(CELL_WORDS, rng) for _ in range(NUM_WORDS)]
+    return "Spell " + "".join(words), ", ".join(word.strip("[]") for word in words)
+
+
+def line_exercise(scene: Scene, rng: Rng) -> tuple[str, str]:
+    """One row or one column of the map again: what lies beside what, and below what."""
+    words = np.array([f"[{word}" for word in text_map(scene).split("[")[1:]]).reshape(GRID, GRID)
+    index = int(rng.integers(GRID))
+    name, lines = ("row", words) if rng.random() < 0.5 else ("column", words.T)
+    return f"Read {name} {index + 1}.", "".join(lines[index])
 
 
 def texts(seed: int, count: int) -> Iterator[str]:

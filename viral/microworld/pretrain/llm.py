@@ -1,8 +1,8 @@
 """The language model: a small Llama that reads about scenes before it ever sees one.
 
-It meets captions as plain text, and conversations in the Vicuna format with both system wordings about pages
-that list things and their places: counting, comparing places, option letters, yes and no. Answers weigh more
-than the rest of the text, as a chat-tuned model's would.
+It meets maps with captions as plain text, and conversations about maps in the Vicuna format with both system
+wordings: counting, comparing places, option letters, yes and no. Answers weigh more than the rest of the text,
+as a chat-tuned model's would.
 """
 
 import itertools
@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue
+from viral.microworld.cells import text_map
 from viral.microworld.models import LLM_CONTEXT, llm_config
 from viral.microworld.pretrain.corpus import conversation, web_caption
-from viral.microworld.pretrain.loop import optimise
+from viral.microworld.pretrain.loop import adamw, optimise
+from viral.microworld.pretrain.muon import Muon
 from viral.microworld.pretrain.save import save_model
 from viral.microworld.scenes import sample_scene, scene_rng
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 CAPTION_STREAM = 13
-CAPTION_SHARE = 0.1
+CAPTION_SHARE = 0.2
 POOL = 8
 """Batches that are sorted by length together."""
 TEXT_WEIGHT = 0.1
@@ -36,7 +38,7 @@ Encoded = tuple[list[int], list[float]]
 
 
 def train_llm(
-    out: Path, tokenizer: "PreTrainedTokenizerFast", *, seed: int, steps: int = 3000, batch: int = 16
+    out: Path, tokenizer: "PreTrainedTokenizerFast", *, seed: int, steps: int = 2500, batch: int = 16
 ) -> float:
     """Train, keep model and tokenizer in `out`; returns the final weighted loss."""
     from transformers import LlamaForCausalLM
@@ -52,7 +54,11 @@ def train_llm(
         losses_BL = F.cross_entropy(logits_BLV.transpose(1, 2), ids_BL[:, 1:], reduction="none")
         return (losses_BL * weights_BL[:, 1:]).sum() / weights_BL[:, 1:].sum()
 
-    loss = optimise(model.parameters(), loss_at, steps=steps, lr=2e-3)
+    inner = {
+        name: weight for name, weight in model.named_parameters() if "layers" in name and weight.ndim == 2
+    }
+    outer = [weight for name, weight in model.named_parameters() if name not in inner]
+    loss = optimise([adamw(outer, lr=3e-3), Muon(inner.values(), lr=5e-3)], loss_at, steps)
     save_model(model, out)
     tokenizer.save_pretrained(out)
     return loss
@@ -62,8 +68,10 @@ def encode_text(index: int, tokenizer: "PreTrainedTokenizerFast", seed: int) -> 
     """Token ids and loss weights of one text."""
     rng = scene_rng(seed, CAPTION_STREAM, index)
     if rng.random() < CAPTION_SHARE:
-        ids = tokenizer(f"{web_caption(sample_scene(rng), rng)}\n")["input_ids"]
-        return ids, [TEXT_WEIGHT] * len(ids)
+        scene = sample_scene(rng)
+        drawn = tokenizer(text_map(scene))["input_ids"]
+        told = tokenizer(f"{web_caption(scene, rng)}\n", add_special_tokens=False)["input_ids"]
+        return drawn + told, [TEXT_WEIGHT] * len(drawn) + [1.0] * len(told)
     template, turns = conversation(index, seed)
     ids, labels = encode_dialogue(turns, tokenizer, template, NO_IMAGE, LLM_CONTEXT)
     return ids, [TEXT_WEIGHT if label == IGNORE else 1.0 for label in labels]

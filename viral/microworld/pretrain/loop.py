@@ -1,12 +1,13 @@
-"""One optimisation loop for all parts: AdamW, warm-up and cosine decay, seeded, logged."""
+"""One optimisation loop for all parts: warm-up and cosine decay, seeded, logged."""
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 log = logging.getLogger(__name__)
 
@@ -14,27 +15,32 @@ WARMUP = 0.05
 LOG_EVERY = 50
 
 
-def optimise(
-    parameters: Iterable[nn.Parameter],
-    loss_at: Callable[[int], Tensor],
-    *,
-    steps: int,
-    lr: float,
-    weight_decay: float = 0.05,
-) -> float:
-    """Minimise `loss_at(step)` and return the mean loss of the last tenth of the steps."""
+def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.05) -> AdamW:
+    """The optimizer of all parts, over the parameters that are trained."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    return AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay)
+
+
+def optimise(optimizers: Sequence[Optimizer], loss_at: Callable[[int], Tensor], steps: int) -> float:
+    """Minimise `loss_at(step)` and return the mean loss of the last tenth of the steps."""
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+        for optimizer in optimizers
+    ]
+    trained = [
+        weight for optimizer in optimizers for group in optimizer.param_groups for weight in group["params"]
+    ]
     losses: list[float] = []
     start = time.perf_counter()
     for step in range(steps):
         loss = loss_at(step)
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        schedule.step()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         losses.append(loss.item())
         if (step + 1) % LOG_EVERY == 0:
             recent = losses[-LOG_EVERY:]

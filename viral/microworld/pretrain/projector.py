@@ -10,7 +10,7 @@ from viral.data.images import normalise
 from viral.data.tokens import IGNORE
 from viral.microworld.parts import LLM, TOWER
 from viral.microworld.pretrain.corpus import pictures, web_caption
-from viral.microworld.pretrain.loop import optimise
+from viral.microworld.pretrain.loop import adamw, optimise
 from viral.microworld.pretrain.save import save_state
 from viral.microworld.scenes import scene_rng
 from viral.mllm.assemble import assemble_student
@@ -47,7 +47,7 @@ def train_projector(
         pixels = normalise(squares[rows], student.pixels)
         return model(input_ids=ids_BL, labels=labels_BL, pixel_values=pixels, use_cache=False).loss
 
-    loss = optimise(projector.parameters(), loss_at, steps=steps, lr=2e-3, weight_decay=0.0)
+    loss = optimise([adamw(projector.parameters(), lr=2e-3, weight_decay=0.0)], loss_at, steps)
     save_state(projector, out)
     return loss
 

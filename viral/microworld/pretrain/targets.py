@@ -4,14 +4,10 @@ Shapes: N patches (row-major), 64 for the micro grid.
 """
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from viral.microworld.models import GRID, IMAGE_SIZE, PATCH_SIZE
-from viral.microworld.scenes import COLOURS, SHAPES, Scene, corners
-
-NOTHING = -1
-MIN_COVER = 0.2
-"""A patch shows a thing if the thing covers at least this share of it."""
+from viral.microworld.cells import NOTHING, patches, shown, to_square_px
+from viral.microworld.models import GRID, PATCH_SIZE
+from viral.microworld.scenes import COLOURS, SHAPES, Scene
 
 
 def patch_targets(scenes: list[Scene]) -> dict[str, np.ndarray]:
@@ -27,20 +23,12 @@ def patch_targets(scenes: list[Scene]) -> dict[str, np.ndarray]:
 
 
 def _targets_of(scene: Scene) -> dict[str, np.ndarray]:
-    scale = IMAGE_SIZE / max(scene.width, scene.height)
-    longer = max(scene.width, scene.height)
-    shift = np.array([(longer - scene.width) // 2, (longer - scene.height) // 2])
-    canvas = Image.new("L", (IMAGE_SIZE, IMAGE_SIZE), 0)
-    for index, thing in enumerate(scene.things):
-        outline = (corners(thing) + shift) * scale - 0.5
-        ImageDraw.Draw(canvas).polygon([(x, y) for x, y in outline.tolist()], fill=index + 1)
-    ids = np.asarray(canvas).reshape(GRID, PATCH_SIZE, GRID, PATCH_SIZE).swapaxes(1, 2)  # rows, columns, y, x
-    ids_NP = ids.reshape(GRID * GRID, -1)
-    share_NT = np.stack([(ids_NP == index + 1).mean(axis=1) for index in range(len(scene.things))], axis=1)
-    shown_N = np.where(share_NT.max(axis=1) >= MIN_COVER, share_NT.argmax(axis=1), NOTHING)
+    ids_NP = patches(scene)
+    shown_N = shown(ids_NP, len(scene.things))
     half = PATCH_SIZE // 2
-    quarters = (ids > 0).reshape(GRID, GRID, 2, half, 2, half).mean(axis=(3, 5))
+    quarters = (ids_NP > 0).reshape(GRID * GRID, 2, half, 2, half).mean(axis=(2, 4))
 
+    scale, shift = to_square_px(scene)
     places_T2 = np.array(
         [(np.array([thing.x, thing.y]) + shift) * scale / PATCH_SIZE for thing in scene.things]
     )

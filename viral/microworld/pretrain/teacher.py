@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viral.data.images import PixelSpec, normalise
+from viral.microworld.cells import NOTHING
 from viral.microworld.models import IMAGE_SIZE
 from viral.microworld.pretrain.corpus import pictures
-from viral.microworld.pretrain.loop import optimise
+from viral.microworld.pretrain.loop import adamw, optimise
 from viral.microworld.pretrain.save import save_state
-from viral.microworld.pretrain.targets import NOTHING, patch_targets
+from viral.microworld.pretrain.targets import patch_targets
 from viral.microworld.scenes import COLOURS, SHAPES
 from viral.microworld.teacher import MICRO_TEACHER
 
@@ -77,6 +78,6 @@ def train_teacher(
         ]
         return heads(tokens_BND, targets)
 
-    loss = optimise([*backbone.parameters(), *heads.parameters()], loss_at, steps=steps, lr=1e-3)
+    loss = optimise([adamw([*backbone.parameters(), *heads.parameters()], lr=1e-3)], loss_at, steps)
     save_state(backbone, out)
     return loss

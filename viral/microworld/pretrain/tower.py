@@ -1,8 +1,9 @@
 """The tower: the vision half of a CLIP trained on global captions, so that it keeps what captions tell.
 
-CLIP had four hundred million pairs to find out which word belongs to which part of a picture. Here a short lesson
-takes their place: for the first steps each patch learns the words for the shape and the colour it shows. All the
-rest is CLIP's own loss, which asks for no number, no place and no thing apart from its neighbours.
+CLIP had four hundred million pairs to find out which word belongs to which part of a picture. Here a lesson takes
+their place: for the first steps each patch learns the words for the shape and the colour it shows, in the layer a
+LLaVA student reads, the last but one. All the rest is CLIP's own loss, which asks for no number, no place and no
+thing apart from its neighbours.
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from viral.data.images import PixelSpec, normalise
 from viral.microworld.descriptions import global_caption
 from viral.microworld.models import IMAGE_SIZE, TOWER_WIDTH, clip_config, image_processor
 from viral.microworld.pretrain.corpus import pictures
-from viral.microworld.pretrain.loop import optimise
+from viral.microworld.pretrain.loop import adamw, optimise
 from viral.microworld.pretrain.save import save_model
 from viral.microworld.pretrain.targets import patch_targets
 from viral.microworld.scenes import COLOURS, SHAPES, Scene, sample_portrait, sample_scene, scene_rng
@@ -36,7 +37,7 @@ def train_tower(
     tokenizer: "PreTrainedTokenizerFast",
     *,
     seed: int,
-    lesson_steps: int = 100,
+    lesson_steps: int = 400,
     steps: int = 250,
     batch: int = 64,
     num_pictures: int = 8000,
@@ -53,7 +54,8 @@ def train_tower(
 
     def lesson_at(step: int) -> Tensor:
         rows = rng.integers(num_pictures, size=batch)
-        patches_BND = pair.vision_model(normalise(squares[rows], PIXELS)).last_hidden_state[:, 1:]
+        seen = pair.vision_model(normalise(squares[rows], PIXELS), output_hidden_states=True)
+        patches_BND = seen.hidden_states[-2][:, 1:]
         losses = [
             F.cross_entropy(
                 words[name](patches_BND).flatten(0, 1), torch.from_numpy(labels[name][rows] + 1).flatten()
@@ -77,8 +79,9 @@ def train_tower(
             return_loss=True,
         ).loss
 
-    optimise([*pair.vision_model.parameters(), *words.parameters()], lesson_at, steps=lesson_steps, lr=1e-3)
-    loss = optimise(pair.parameters(), contrast_at, steps=steps, lr=1e-3)
+    seeing = [*pair.vision_model.parameters(), *words.parameters()]
+    optimise([adamw(seeing, lr=1e-3)], lesson_at, lesson_steps)
+    loss = optimise([adamw(pair.parameters(), lr=1e-3)], contrast_at, steps)
     tower = CLIPVisionModel(pair.config.vision_config)
     tower.load_state_dict(pair.vision_model.state_dict(), strict=True)
     save_model(tower, out)
