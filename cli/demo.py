@@ -11,8 +11,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for data, cache, runs and report.html.")] = Path("demo"),
 ) -> None:
     """Run everything on the embedded micro-world: cache, baseline and VIRAL, evaluation, report.html."""
-    # Read when torch is first imported: waiting threads that spin make a shared machine ten times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when torch is first imported. Waiting threads that spin for long make a shared machine ten times slower;
+    # threads that do not spin at all lose what a second core gains.
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     from pipelines.demo import run_demo
 
     result = run_demo(out, say=typer.echo)

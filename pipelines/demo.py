@@ -28,8 +28,8 @@ from viral.microworld.benchmarks import write_benchmarks
 from viral.microworld.instructions import ANNOTATIONS, IMAGES, write_instructions
 from viral.microworld.parts import WEIGHTS
 
-NUM_SAMPLES = 4_800
-TIMED_PAIRS = 20
+NUM_SAMPLES = 3_200
+TIMED_PAIRS = 12
 BENCHMARKS = ("cvbench", "pope")
 PROFILE = "clean"
 """Pictures are shown whole; `paper` would cut the sides off the oblong ones."""
