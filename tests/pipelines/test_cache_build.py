@@ -184,7 +184,7 @@ def test_a_codec_below_its_floor_stops_the_build(request_, monkeypatch):
     plan = planned_cache(request_, request_.load_teacher()).plan
     strict = replace(plan.codec, cosine_floor=0.99999999)
     monkeypatch.setitem(__import__("stores.codecs", fromlist=["CODECS"]).CODECS, "int8", strict)
-    with pytest.raises(CodecError, match=r"0.1-percentile cosine of 0.9999\d+ on shard 0.*--codec fp16"):
+    with pytest.raises(CodecError, match=r"0.1-percentile cosine of 0.9999\d+ on shard 0.*--codec bf16"):
         build_cache(request_)
     assert not list((request_.out / "codes").glob("c.*.0.0"))
 
