@@ -17,7 +17,7 @@ CODECS: dict[str, Codec] = {
         Fp16(name="fp16", dtype="float16", bits=16, cosine_floor=0.99999),
         Bf16(name="bf16", dtype="uint16", bits=16, cosine_floor=0.99999),
         Int8(name="int8", dtype="int8", bits=8, cosine_floor=0.9995, tables=_ROTATED),
-        LloydMax(name="lm4", dtype="uint8", bits=4, cosine_floor=0.98, tables=_CODEBOOK),
+        LloydMax(name="lm4", dtype="uint8", bits=4, cosine_floor=0.975, tables=_CODEBOOK),
         LloydMax(name="lm3", dtype="uint8", bits=3, cosine_floor=0.95, tables=_CODEBOOK),
         LloydMax(name="lm2", dtype="uint8", bits=2, cosine_floor=0.87, tables=_CODEBOOK),
     )
