@@ -12,7 +12,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 """Distinguishable without full colour vision."""
 PANELS = (
     ("loss_of_cosine", "1 - mean cosine of decoded and exact target", (-8, 0)),
-    ("gradient_error", "relative error of the gradient, at cosine 0.8", (-4, 1)),
+    ("gradient_error", "relative error of the gradient, at cosine 0.8", (-4, 0)),
 )
 LADDER = ("lm2", "lm3", "lm4", "int8")
 MARKS = {"fp16": "circle", "bf16": "square", "fp8 e4m3, token scale": "cross", "int4, token scale": "cross"}
