@@ -49,10 +49,10 @@ class FeatureStore(Protocol):
         """Keys that have a record, in row order."""
 
     def read(self, key: str) -> npt.NDArray[Any]:
-        """Codes [T, D] of one image."""
+        """Codes [T, W] of one image."""
 
     def read_many(self, keys: Sequence[str]) -> npt.NDArray[Any]:
-        """Codes [n, T, D] of several images."""
+        """Codes [n, T, W] of several images."""
 
 
 def open_store(path: Path | str) -> FeatureStore:
@@ -104,7 +104,7 @@ class ZarrStore:
         return (key for key in map(self._index.key, range(len(self._index))) if key not in self.rejects)
 
     def read(self, key: str) -> npt.NDArray[Any]:
-        """Codes [T, D] of one image; the caller owns the array.
+        """Codes [T, W] of one image; the caller owns the array.
 
         Raises:
             UnknownKeyError: the image was not in the data the store was built from.
@@ -115,7 +115,7 @@ class ZarrStore:
         return codes_TD
 
     def read_many(self, keys: Sequence[str]) -> npt.NDArray[Any]:
-        """Codes [n, T, D] of several images, in the order of `keys`; raises like `read`."""
+        """Codes [n, T, W] of several images, in the order of `keys`; raises like `read`."""
         spec = self.manifest.spec
         rows = [self._row(key) for key in keys]
         codes_nTD = np.empty((len(rows), *spec.record_shape), spec.codes_dtype)
