@@ -119,7 +119,7 @@ def _teacher_of(plan: Plan, weights: str | None, device: str | None) -> Teacher:
 
 @torch.inference_mode()
 def _lowest_cosine(store: FeatureStore, plan: Plan, teacher: Teacher, images: Path, row: int) -> float:
-    square = SquareDataset(plan, images, teacher.spec.image_size)[row]
+    square = SquareDataset(plan, images, teacher.square_size)[row]
     if square.reject:
         raise DataError(f"Cannot recompute {square.reject.path!r} below {images}: {square.reject.reason}.")
     features_1TD = teacher(torch.tensor(square.pixels)[None])

@@ -11,15 +11,15 @@ from safetensors.torch import load_file, save_file
 from viral.errors import ConfigError, UnknownNameError, WeightsError
 from viral.teachers import get_teacher
 from viral.teachers.load import load_teacher
+from viral.teachers.pos_embed import resample_like_dinov2
 from viral.teachers.profiles import Profile, get_profile
 from viral.teachers.registry import TEACHERS
 from viral.teachers.spec import TeacherSpec
-from viral.teachers.weights import resample_like_dinov2
 
 SMALL = TeacherSpec(
     name="small",
-    timm_id="vit_small_patch14_dinov2.lvd142m",
-    timm_kwargs={"embed_dim": 32, "depth": 2, "num_heads": 2},
+    architecture="vit_small_patch14_dinov2.lvd142m",
+    kwargs={"embed_dim": 32, "depth": 2, "num_heads": 2},
     dim=32,
     image_size=56,
 )
@@ -120,7 +120,7 @@ def _without_a_key(state):
             lambda state: {**state, "norm.bias": torch.zeros(7)},
             r"1 tensors of another shape \(norm.bias: \(7,\)",
         ),
-        (lambda state: {"weight": torch.zeros(3)}, "is not a checkpoint of this teacher"),
+        (lambda state: {"weight": torch.zeros(3)}, "is not a checkpoint of teacher 'small'"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(checkpoint, tmp_path, change, message):
@@ -166,7 +166,9 @@ def test_hub_without_network_names_the_remedy(monkeypatch, tmp_path):
 def test_devices_and_dtypes_that_are_not_there_are_refused():
     with pytest.raises(ConfigError, match="use cpu, or auto"):
         load_teacher(SMALL, "random", device="cuda:99")
-    with pytest.raises(ConfigError, match=r"Unknown teacher dtype 'fp8'. Known: auto, float32, bfloat16"):
+    with pytest.raises(
+        ConfigError, match=r"Unknown teacher dtype 'fp8'. Known: auto, float32, bfloat16, float16"
+    ):
         load_teacher(SMALL, "random", dtype="fp8")
 
 

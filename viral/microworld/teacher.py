@@ -5,8 +5,8 @@ from viral.teachers.spec import TeacherSpec
 
 MICRO_TEACHER = TeacherSpec(
     name="micro",
-    timm_id="vit_tiny_patch16_224",
-    timm_kwargs={"patch_size": 8, "embed_dim": 128, "depth": 6, "num_heads": 4},
+    architecture="vit_tiny_patch16_224",
+    kwargs={"patch_size": 8, "embed_dim": 128, "depth": 6, "num_heads": 4},
     dim=128,
     image_size=64,
     patch_size=8,

@@ -1,0 +1,48 @@
+"""The paper's teachers, with their smaller and larger sisters."""
+
+from viral.data.statistics import CLIP_MEAN, CLIP_STD
+from viral.teachers.spec import TeacherSpec
+
+
+def _dinov2(name: str, size: str, dim: int, gflops: float | None = None) -> TeacherSpec:
+    return TeacherSpec(
+        name=name,
+        architecture=f"vit_{size}_dinov2.lvd142m",
+        dim=dim,
+        hub=f"timm/vit_{size}_dinov2.lvd142m",
+        licence="apache-2.0",
+        gflops=gflops,
+    )
+
+
+PAPER_TEACHERS = (
+    _dinov2("dinov2-s", "small_patch14", 384),
+    _dinov2("dinov2-b", "base_patch14", 768, 110.8),
+    _dinov2("dinov2-l", "large_patch14", 1024),
+    _dinov2("dinov2-g", "giant_patch14", 1536),
+    _dinov2("dinov2-s-reg", "small_patch14_reg4", 384),
+    _dinov2("dinov2-b-reg", "base_patch14_reg4", 768),
+    _dinov2("dinov2-l-reg", "large_patch14_reg4", 1024),
+    _dinov2("dinov2-g-reg", "giant_patch14_reg4", 1536),
+    TeacherSpec(
+        name="clip-l-336",
+        family="clip",
+        architecture="CLIPVisionModel",
+        kwargs={
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "image_size": 336,
+            "patch_size": 14,
+            "projection_dim": 768,
+        },
+        dim=1024,
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+        layer=-2,
+        norm=False,
+        hub="openai/clip-vit-large-patch14-336",
+        licence="mit",
+    ),
+)
