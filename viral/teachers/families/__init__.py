@@ -10,8 +10,14 @@ if TYPE_CHECKING:
 
 # Name -> module and class, loaded when asked for: they need torch. A new family is one line and one small file.
 FAMILIES = {
+    "aimv2": ("viral.teachers.families.aimv2", "Aimv2"),
     "clip": ("viral.teachers.families.clip", "Clip"),
+    "dinov3": ("viral.teachers.families.dinov3", "DinoV3"),
+    "flux-vae": ("viral.teachers.families.flux_vae", "FluxVae"),
+    "pe-spatial": ("viral.teachers.families.pe_spatial", "PeSpatial"),
+    "siglip2": ("viral.teachers.families.siglip2", "Siglip2"),
     "timm": ("viral.teachers.families.timm_vit", "TimmVit"),
+    "tipsv2": ("viral.teachers.families.tipsv2", "TipsV2"),
     "transformers": ("viral.teachers.families.hugging_face", "HuggingFace"),
 }
 
