@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 # Name -> module and class, loaded when asked for: they need torch. A new family is one line and one small file.
 FAMILIES = {
     "clip": ("viral.teachers.families.clip", "Clip"),
+    "depth-anything": ("viral.teachers.families.depth_anything", "DepthAnything"),
+    "radio": ("viral.teachers.families.radio", "Radio"),
+    "sam": ("viral.teachers.families.sam", "Sam"),
     "timm": ("viral.teachers.families.timm_vit", "TimmVit"),
     "transformers": ("viral.teachers.families.hugging_face", "HuggingFace"),
 }
