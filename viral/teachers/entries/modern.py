@@ -37,6 +37,22 @@ def _siglip2(name: str, size: str, dim: int, gflops: float) -> TeacherSpec:
     )
 
 
+def _c_radio_v4(name: str, size: str, repository: str, dim: int, gflops: float) -> TeacherSpec:
+    return TeacherSpec(
+        name=name,
+        family="radio-v4",
+        architecture=f"vit_{size}_patch16_radio_v4.c_radio",
+        dim=dim,
+        image_size=384,
+        patch_size=16,
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+        hub=f"nvidia/{repository}",
+        licence="nvidia-open-model-license",
+        gflops=gflops,
+    )
+
+
 def _pe_spatial(name: str, architecture: str, dim: int, patch_size: int, gflops: float) -> TeacherSpec:
     return TeacherSpec(
         name=name,
@@ -118,6 +134,8 @@ MODERN_TEACHERS = (
     _siglip2("siglip2-b", "base", 768, 110.8),
     _siglip2("siglip2-l", "large", 1024, 381.4),
     _siglip2("siglip2-so400m", "so400m", 1152, 515.9),
+    _c_radio_v4("c-radio-v4-so400m", "so400m", "C-RADIOv4-SO400M", 1152, 0),
+    _c_radio_v4("c-radio-v4-h", "huge", "C-RADIOv4-H", 1280, 0),
     _pe_spatial("pe-spatial-b", "vit_pe_spatial_base_patch16_512.fb", 768, 16, 111.0),
     _pe_spatial("pe-spatial-l", "vit_pe_spatial_large_patch14_448.fb", 1024, 14, 381.9),
     _pe_spatial("pe-spatial-g", "vit_pe_spatial_gigantic_patch14_448.fb", 1536, 14, 2232.0),

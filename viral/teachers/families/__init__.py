@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 FAMILIES = {
     "aimv2": ("viral.teachers.families.aimv2", "Aimv2"),
     "clip": ("viral.teachers.families.clip", "Clip"),
+    "depth-anything": ("viral.teachers.families.depth_anything", "DepthAnything"),
     "dinov3": ("viral.teachers.families.dinov3", "DinoV3"),
     "flux-vae": ("viral.teachers.families.flux_vae", "FluxVae"),
     "pe-spatial": ("viral.teachers.families.pe_spatial", "PeSpatial"),
+    "radio": ("viral.teachers.families.radio", "Radio"),
+    "radio-v4": ("viral.teachers.families.radio_v4", "RadioV4"),
+    "sam": ("viral.teachers.families.sam", "Sam"),
     "siglip2": ("viral.teachers.families.siglip2", "Siglip2"),
     "timm": ("viral.teachers.families.timm_vit", "TimmVit"),
     "tipsv2": ("viral.teachers.families.tipsv2", "TipsV2"),
