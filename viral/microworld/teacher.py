@@ -11,4 +11,6 @@ MICRO_TEACHER = TeacherSpec(
     image_size=64,
     patch_size=8,
     weights_file=WEIGHTS / TEACHER_FILE,
+    licence="apache-2.0",
+    gflops=0.1695,
 )

@@ -29,7 +29,9 @@ def find_weights(spec: TeacherSpec, weights: str | None) -> Path:
         return _fetch(spec.hub, spec.hub_file)
     path = Path(str(weights))
     if path.is_dir():
-        return path / spec.hub_file
+        return next(
+            (file for file in (path / "model.safetensors", path / spec.hub_file) if file.is_file()), path
+        )
     looks_like_a_hub_id = path.suffix not in _SUFFIXES and str(weights).count("/") == 1
     return _fetch(str(weights), spec.hub_file) if looks_like_a_hub_id and not path.exists() else path
 
@@ -41,7 +43,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
         WeightsError: no such file, unknown suffix, truncated, or not a plain dictionary of tensors.
     """
     if not path.is_file():
-        raise WeightsError(f"No teacher weights at {path}. {REMEDY}")
+        raise WeightsError(f"No teacher weights at {path}: no such file. {REMEDY}")
     if path.suffix not in _SUFFIXES:
         raise WeightsError(f"Teacher weights {path} have the unknown suffix {path.suffix!r}. {REMEDY}")
     try:

@@ -4,7 +4,7 @@ from viral.data.statistics import CLIP_MEAN, CLIP_STD
 from viral.teachers.spec import TeacherSpec
 
 
-def _dinov2(name: str, size: str, dim: int, gflops: float | None = None) -> TeacherSpec:
+def _dinov2(name: str, size: str, dim: int, gflops: float) -> TeacherSpec:
     return TeacherSpec(
         name=name,
         architecture=f"vit_{size}_dinov2.lvd142m",
@@ -16,14 +16,14 @@ def _dinov2(name: str, size: str, dim: int, gflops: float | None = None) -> Teac
 
 
 PAPER_TEACHERS = (
-    _dinov2("dinov2-s", "small_patch14", 384),
+    _dinov2("dinov2-s", "small_patch14", 384, 30.9),
     _dinov2("dinov2-b", "base_patch14", 768, 110.8),
-    _dinov2("dinov2-l", "large_patch14", 1024),
-    _dinov2("dinov2-g", "giant_patch14", 1536),
-    _dinov2("dinov2-s-reg", "small_patch14_reg4", 384),
-    _dinov2("dinov2-b-reg", "base_patch14_reg4", 768),
-    _dinov2("dinov2-l-reg", "large_patch14_reg4", 1024),
-    _dinov2("dinov2-g-reg", "giant_patch14_reg4", 1536),
+    _dinov2("dinov2-l", "large_patch14", 1024, 381.9),
+    _dinov2("dinov2-g", "giant_patch14", 1536, 1390.0),
+    _dinov2("dinov2-s-reg", "small_patch14_reg4", 384, 31.16),
+    _dinov2("dinov2-b-reg", "base_patch14_reg4", 768, 111.7),
+    _dinov2("dinov2-l-reg", "large_patch14_reg4", 1024, 384.8),
+    _dinov2("dinov2-g-reg", "giant_patch14_reg4", 1536, 1400.0),
     TeacherSpec(
         name="clip-l-336",
         family="clip",
@@ -43,7 +43,9 @@ PAPER_TEACHERS = (
         layer=-2,
         norm=False,
         hub="openai/clip-vit-large-patch14-336",
+        hub_file="pytorch_model.bin",
         licence="mit",
+        gflops=366.0,
     ),
     TeacherSpec(
         name="sam-b",
@@ -57,6 +59,7 @@ PAPER_TEACHERS = (
         hub="timm/samvit_base_patch16.sa1b",
         url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
         licence="apache-2.0",
+        gflops=972.1,
     ),
     TeacherSpec(
         name="depth-anything-v2-b",
@@ -66,6 +69,7 @@ PAPER_TEACHERS = (
         hub="depth-anything/Depth-Anything-V2-Base",
         hub_file="depth_anything_v2_vitb.pth",
         licence="cc-by-nc-4.0",
+        gflops=110.8,
     ),
     # Four class tokens and four registers; no layer scale.
     TeacherSpec(
@@ -81,6 +85,7 @@ PAPER_TEACHERS = (
         std=CLIP_STD,
         hub="nvidia/RADIO-B",
         licence="nvidia-nsclv1 (non-commercial)",
+        gflops=112.5,
     ),
     TeacherSpec(
         name="c-radio-v3-b",
@@ -94,5 +99,6 @@ PAPER_TEACHERS = (
         std=CLIP_STD,
         hub="nvidia/C-RADIOv3-B",
         licence="nvidia-open-model-license",
+        gflops=112.5,
     ),
 )
