@@ -67,9 +67,13 @@ class CacheRequest:
         from viral.teachers import get_teacher
         from viral.teachers.load import load_teacher
 
-        return load_teacher(
-            get_teacher(self.vfm), self.weights, self.profile, self.device or "auto", self.dtype, self.grid
-        )
+        spec = get_teacher(self.vfm)
+        if spec.length_matters and get_codec(self.codec).tables:
+            raise ConfigError(
+                f"Teacher {spec.name!r} gives features whose length matters; codec {self.codec} keeps their direction "
+                "only. Use --codec fp16."
+            )
+        return load_teacher(spec, self.weights, self.profile, self.device or "auto", self.dtype, self.grid)
 
     def rejects_allowed(self, num_images: int) -> int:
         """How many of the images may be rejected before the build fails."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pipelines.cache_request import CacheRequest
 from tests.teachers import parts
 from viral.errors import ConfigError, WeightsError
 from viral.teachers import get_teacher
@@ -23,6 +24,11 @@ def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(ConfigError, match=r"needs diffusers.*pip install 'viral\[diffusers\]'"):
         load_teacher(SMALL, "random")
+
+
+def test_codecs_that_lose_the_length_are_refused():
+    with pytest.raises(ConfigError, match=r"whose length matters.*Use --codec fp16"):
+        CacheRequest(vfm="flux-vae", weights="random", codec="int8").load_teacher()
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,8 @@ class TeacherSpec:
     """Whose output the tokens are: -1 is the last block, -2 the one before."""
     norm: bool = True
     """Whether the model's final norm follows."""
+    length_matters: bool = False
+    """Whether features are targets of more than a cosine, so that a codec has to keep their length, too."""
     weights_file: Path | None = None
     """Packaged weights, used when the user names none."""
     hub: str | None = None

@@ -120,6 +120,7 @@ FLUX_VAE = TeacherSpec(
     patch_size=16,
     mean=HALF,
     std=HALF,
+    length_matters=True,
     hub="black-forest-labs/FLUX.1-schnell",
     hub_file="ae.safetensors",
     licence="apache-2.0",
