@@ -128,7 +128,7 @@ FLUX_VAE = TeacherSpec(
 )
 
 MODERN_TEACHERS = (
-    _dinov3("dinov3-s", "small", 384, 31.2),
+    _dinov3("dinov3-s", "small", 384, 31.24),
     _dinov3("dinov3-b", "base", 768, 111.8),
     _dinov3("dinov3-l", "large", 1024, 385.0),
     _dinov3("dinov3-hplus", "huge_plus", 1280, 1031.2),
