@@ -18,7 +18,7 @@ class TimmVit(Family):
     """`architecture` is a timm model; its own filter reads the original authors' checkpoints, too."""
 
     library = "timm"
-    knobs = ("pos_embed",)
+    knobs: tuple[str, ...] = ("pos_embed",)
 
     def create(self, spec: TeacherSpec) -> nn.Module:
         """`timm.create_model` without a head, for the spec's image size."""
