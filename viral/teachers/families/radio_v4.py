@@ -1,4 +1,4 @@
-"""C-RADIO v4 (NVIDIA, 2026): RADIO with three class tokens, seven registers, and another resampling of positions."""
+"""C-RADIO v4 (arXiv 2601.17237): RADIO with ten tokens before the patches and another resampling of positions."""
 
 from viral.teachers.families.radio import Radio
 
