@@ -18,12 +18,13 @@ class TimmVit(Family):
     """`architecture` is a timm model; its own filter reads the original authors' checkpoints, too."""
 
     library = "timm"
-    knobs = ("pos_embed",)
+    knobs: tuple[str, ...] = ("pos_embed",)
 
     def create(self, spec: TeacherSpec) -> nn.Module:
         """`timm.create_model` without a head, for the spec's image size."""
         import timm
 
+        assert None not in spec.kwargs.values(), f"{spec.name}: timm leaves out arguments that are None"
         model = timm.create_model(spec.architecture, num_classes=0, img_size=spec.image_size, **spec.kwargs)
         return cast("nn.Module", model)
 
