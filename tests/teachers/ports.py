@@ -1,5 +1,7 @@
 """Small teachers of every family, and timm's weights under the names of transformers' classes."""
 
+from dataclasses import replace
+
 import torch
 
 from viral.data.images import CLIP_MEAN, CLIP_STD
@@ -85,9 +87,12 @@ RADIO = TeacherSpec(
     std=CLIP_STD,
     hub="nvidia/C-RADIOv3-B",
 )
-SMALL = {
-    spec.name: spec for spec in (DINOV2, DINOV2_PORT, CLIP, CLIP_TIMM, SAM, SAM_PORT, DEPTH_ANYTHING, RADIO)
-}
+RADIO_V2 = replace(
+    RADIO,
+    name="radio-v2",
+    architecture="vit_base_patch16_224",
+    kwargs={**VIT, "reg_tokens": 7, "no_embed_class": True, "final_norm": False},
+)
 
 
 def shake(module, scale=0.1, seed=3):

@@ -16,6 +16,7 @@ from tests.teachers.ports import (
     DINOV2,
     DINOV2_PORT,
     RADIO,
+    RADIO_V2,
     SAM,
     SAM_PORT,
     SIZE,
@@ -29,8 +30,8 @@ from viral.data.images import PixelSpec, normalise
 from viral.teachers.families import get_family
 from viral.teachers.load import load_teacher
 
-TOLERANCE = 2e-5
-"""Of features of size about 1."""
+TOLERANCE = 1e-4
+"""Relative to the features' deviation. 5 % more in one block's queries alone changes each of them by more."""
 
 
 def squares(side, count=2):
@@ -38,7 +39,11 @@ def squares(side, count=2):
 
 
 def weights_of(spec):
-    return shake(get_family(spec.family).create(spec)).state_dict()
+    return shake(get_family(spec.family).create(spec), scale=0.3).state_dict()
+
+
+def assert_same(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE * float(expected.std()))
 
 
 def loaded(spec, state, path, **options):
@@ -59,7 +64,7 @@ def test_timm_and_transformers_give_the_same_features(ours, other, rename, tmp_p
     features = first(pictures)
     assert features.shape == (2, 36, 48)
     assert features.std() > 0.1
-    torch.testing.assert_close(second(pictures), features, rtol=0, atol=TOLERANCE)
+    assert_same(second(pictures), features)
 
 
 def on_canvas(pictures, start, side=128):
@@ -81,7 +86,7 @@ def test_sam_of_timm_and_transformers_agree_on_the_cut_of_the_canvas(profile, fi
     cut = whole.unflatten(1, (8, 8))[:, first : first + 4, first : first + 4]
     features = ours(pictures)
     assert features.shape == (2, 16, 32)
-    torch.testing.assert_close(features, cut.flatten(1, 2), rtol=0, atol=TOLERANCE)
+    assert_same(features, cut.flatten(1, 2))
 
 
 def test_the_placement_of_sam_matters_and_is_in_its_fingerprint(tmp_path):
@@ -133,14 +138,14 @@ def test_depth_anything_is_the_dinov2_inside(tmp_path):
     assert teacher.fingerprint()["pos_embed"] == "dinov2"
 
 
-@pytest.mark.parametrize("layer_scale", [True, False], ids=["v3", "v2.5"])
-def test_radio_equals_transformers_on_a_checkpoint_with_nvidias_names(layer_scale, tmp_path):
-    spec = RADIO if layer_scale else replace(RADIO, kwargs={**RADIO.kwargs, "init_values": None})
+@pytest.mark.parametrize("spec", [RADIO, RADIO_V2], ids=["v3", "v2.5"])
+def test_radio_equals_transformers_on_a_checkpoint_with_nvidias_names(spec, tmp_path):
     state = as_nvidia(weights_of(spec), side=4)  # its own grid: see the next test for another
     teacher = loaded(spec, state, tmp_path / "model.safetensors")
     config = RadioConfig(**SIZE, max_img_size=64, num_cls_tokens=4, num_registers=4, summary_idxs=[0, 1, 2])
     config.save_pretrained(tmp_path)
     port = RadioModel.from_pretrained(tmp_path).eval()
+    assert any("grandma" in name for name in state) == (spec is RADIO)
     for name, value in state.items():  # transformers' classes know no layer scale of NVIDIA's name
         if "grandma" in name:
             _, _, _, block, scale, _ = name.split(".")
@@ -150,7 +155,7 @@ def test_radio_equals_transformers_on_a_checkpoint_with_nvidias_names(layer_scal
         expected = port(pictures.movedim(-1, 1) / 255).features
     features = teacher(pictures)
     assert features.shape == (2, 16, 48)
-    torch.testing.assert_close(features, expected, rtol=0, atol=TOLERANCE)
+    assert_same(features, expected)
 
 
 def test_radio_resamples_position_embeddings_from_corner_to_corner(tmp_path):

@@ -6,14 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from tests.teachers.ports import CLIP, CLIP_TIMM, DEPTH_ANYTHING, DINOV2, DINOV2_PORT, RADIO, SAM, shake
+from tests.teachers.ports import (
+    CLIP,
+    CLIP_TIMM,
+    DEPTH_ANYTHING,
+    DINOV2,
+    DINOV2_PORT,
+    RADIO,
+    RADIO_V2,
+    SAM,
+    shake,
+)
 from viral.data.images import CLIP_MEAN, CLIP_STD
 from viral.errors import ConfigError
 from viral.teachers.load import load_teacher
 from viral.teachers.profiles import Profile, get_profile
 from viral.teachers.teacher import resample_tokens
 
-TEACHERS = (DINOV2, DINOV2_PORT, CLIP, CLIP_TIMM, SAM, DEPTH_ANYTHING, RADIO)
+TEACHERS = (DINOV2, DINOV2_PORT, CLIP, CLIP_TIMM, SAM, DEPTH_ANYTHING, RADIO, RADIO_V2)
 every_teacher = pytest.mark.parametrize("spec", TEACHERS, ids=lambda spec: spec.name)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -95,3 +96,10 @@ def test_the_table_needs_nothing_heavy():
 def test_unknown_families_list_the_known_ones():
     with pytest.raises(ValueError, match=r"Unknown teacher family 'vgg'.*clip.*timm"):
         get_family("vgg")
+
+
+@every_entry
+def test_the_guide_names_every_teacher(spec):
+    guide = (Path(__file__).parents[2] / "docs" / "teachers.md").read_text()
+    family, dash, size = spec.name.partition("-")
+    assert f"`{spec.name}`" in guide or (dash and f"`-{size}`" in guide and f"`{family}-" in guide)

@@ -71,12 +71,12 @@ PAPER_TEACHERS = (
         licence="cc-by-nc-4.0",
         gflops=110.8,
     ),
-    # Four class tokens and four registers; no layer scale.
+    # Four class tokens and four registers (NVlabs/RADIO issue 80); unlike v3 without layer scale.
     TeacherSpec(
         name="radio-v2.5-b",
         family="radio",
-        architecture="vit_base_patch16_radio_v3.c_radio",
-        kwargs={"init_values": None},
+        architecture="vit_base_patch16_224",
+        kwargs={"reg_tokens": 7, "no_embed_class": True, "final_norm": False},
         dim=768,
         image_size=384,
         patch_size=16,

@@ -24,6 +24,7 @@ class TimmVit(Family):
         """`timm.create_model` without a head, for the spec's image size."""
         import timm
 
+        assert None not in spec.kwargs.values(), f"{spec.name}: timm leaves out arguments that are None"
         model = timm.create_model(spec.architecture, num_classes=0, img_size=spec.image_size, **spec.kwargs)
         return cast("nn.Module", model)
 
