@@ -41,7 +41,7 @@ def make_jpegs(folder: Path, count: int) -> None:
 
 
 def decode_rate(request: CacheRequest, planned: PlannedCache, teacher: Teacher) -> tuple[float, list]:
-    dataset = SquareDataset(planned.plan, planned.source.root, teacher.spec.image_size)
+    dataset = SquareDataset(planned.plan, planned.source.root, teacher.square_size)
     device_type = teacher.mean.device.type
     start = time.perf_counter()
     batches = list(

@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_VFM = typer.Option(help="Teacher: dinov2 (= dinov2-b), dinov2-s, dinov2-l, dinov2-g, micro.")
+_VFM = typer.Option(help="Teacher; `viral teachers` lists them.")
 _DATA = typer.Option(
     help="LLaVA .json or .jsonl; without it, every image below --images "
     "(neither: playground/llava_v1_5_mix665k.json and playground/llava-665k)."
@@ -31,15 +31,18 @@ _CODEC = typer.Option(
 )
 _STORE = typer.Option(help="Store format.")
 _PROFILE = typer.Option(
-    help="paper; release (repeats the published code: CLIP pixels, scrambled linear layers); native (DINOv2's own)."
+    help="paper; release (as the published code: CLIP pixels, scrambled linear layers); native (the teacher's own)."
 )
 _WEIGHTS = typer.Option(
-    help="hub, a local .safetensors or .pth file, or random (seeded, and recorded as random). "
+    help="hub, a hub id, a local .safetensors or .pth file, or random (seeded, and recorded as random). "
     "Default: the file packaged with the teacher, else hub.",
     show_default=False,
 )
 _DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 ... (default: auto, a GPU if there is one).")
-_DTYPE = typer.Option(help="float32 or bfloat16 (default: bfloat16 on CUDA, float32 elsewhere).")
+_GRID = typer.Option(
+    help="Side of the token grid to resample to (default: the teacher's own).", show_default=False
+)
+_DTYPE = typer.Option(help="float32, bfloat16 or float16 (default: bfloat16 on CUDA, float32 elsewhere).")
 _SHARD_SIZE = typer.Option(help="Images per shard file: what a killed build loses at most.")
 _BATCH_SIZE = typer.Option(help="Images encoded at once (default: 64 on CUDA, 8 elsewhere).")
 _WORKERS = typer.Option(help="Decoding processes; 0 decodes in the main one (default: by cores).")
@@ -63,6 +66,7 @@ def plan(
     weights: Annotated[str | None, _WEIGHTS] = None,
     device: Annotated[str | None, _DEVICE] = None,
     dtype: Annotated[str | None, _DTYPE] = None,
+    grid: Annotated[int | None, _GRID] = None,
     shard_size: Annotated[int, _SHARD_SIZE] = 512,
     batch_size: Annotated[int | None, _BATCH_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
@@ -85,6 +89,7 @@ def plan(
         weights=weights,
         device=device,
         dtype=dtype,
+        grid=grid,
         shard_size=shard_size,
         batch_size=batch_size,
         workers=workers,
@@ -107,6 +112,7 @@ def build(
     weights: Annotated[str | None, _WEIGHTS] = None,
     device: Annotated[str | None, _DEVICE] = None,
     dtype: Annotated[str | None, _DTYPE] = None,
+    grid: Annotated[int | None, _GRID] = None,
     shard_size: Annotated[int, _SHARD_SIZE] = 512,
     batch_size: Annotated[int | None, _BATCH_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
@@ -127,6 +133,7 @@ def build(
         weights=weights,
         device=device,
         dtype=dtype,
+        grid=grid,
         shard_size=shard_size,
         batch_size=batch_size,
         workers=workers,

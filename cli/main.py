@@ -8,6 +8,7 @@ import typer
 
 from cli import cache, evaluate, train
 from cli.demo import demo
+from cli.teachers import teachers
 from stores.errors import StoreError
 from viral.errors import ViralError
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(cache.app, name="cache")
+app.command("teachers")(teachers)
 app.command("train")(train.train)
 app.command("export")(train.export)
 app.command("eval")(evaluate.eval_)

@@ -93,7 +93,7 @@ def _calibrate(request: CacheRequest, planned: PlannedCache, teacher: "Teacher")
     plan, device_type = planned.plan, teacher.mean.device.type
     tables = plan.codec.make_tables(plan.spec.num_tokens, plan.spec.dim, TABLE_SEED)
     encoder = Encoder(teacher, plan.spec.codec, tables)
-    dataset = SquareDataset(plan, planned.source.root, teacher.spec.image_size)
+    dataset = SquareDataset(plan, planned.source.root, teacher.square_size)
     size = min(
         len(plan.keys), CALIBRATION_IMAGES if device_type == "cpu" else request.batch_size_on(device_type)
     )

@@ -74,7 +74,7 @@ def plan_cache(
     """
     spec = StoreSpec(
         codec=request.codec,
-        grid=teacher.spec.grid,
+        grid=teacher.grid,
         dim=teacher.spec.dim,
         fingerprint=teacher.fingerprint(),
         shard_size=request.shard_size,

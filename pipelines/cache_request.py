@@ -15,6 +15,7 @@ DEFAULT_DATA = Path("playground/llava_v1_5_mix665k.json")
 DEFAULT_IMAGES = Path("playground/llava-665k")
 CPU_BATCH, CUDA_BATCH = 8, 64
 LEAST_REJECTS = 10
+LEAST = {"grid": 1, "shard_size": 1, "batch_size": 1, "workers": 0, "max_rejects": 0}
 MAX_CPU_WORKERS, MAX_CUDA_WORKERS = 8, 32
 
 
@@ -22,8 +23,8 @@ MAX_CPU_WORKERS, MAX_CUDA_WORKERS = 8, 32
 class CacheRequest:
     """One cache: whose features of which images, where to, and how fast.
 
-    `data` None with `images` given means every image below that folder. `weights` None means the teacher's own
-    default; `device`, `batch_size` and `workers` None are chosen for the machine; `max_rejects` None allows
+    `data` None with `images` given means every image below that folder. `weights` and `grid` None mean the
+    teacher's own; `device`, `batch_size` and `workers` None are chosen for the machine; `max_rejects` None allows
     1 % of the images, but at least 10.
     """
 
@@ -31,6 +32,7 @@ class CacheRequest:
     weights: str | None = None
     profile: str = "paper"
     dtype: str | None = None
+    grid: int | None = None
     device: str | None = None
     data: Path | None = None
     images: Path | None = None
@@ -43,7 +45,7 @@ class CacheRequest:
     max_rejects: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("shard_size", 1), ("batch_size", 1), ("workers", 0), ("max_rejects", 0)):
+        for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 flag = name.replace("_", "-")
@@ -65,9 +67,13 @@ class CacheRequest:
         from viral.teachers import get_teacher
         from viral.teachers.load import load_teacher
 
-        return load_teacher(
-            get_teacher(self.vfm), self.weights, self.profile, self.device or "auto", self.dtype
-        )
+        spec = get_teacher(self.vfm)
+        if spec.length_matters and get_codec(self.codec).tables:
+            raise ConfigError(
+                f"Teacher {spec.name!r} gives features whose length matters; codec {self.codec} keeps their direction "
+                "only. Use --codec fp16."
+            )
+        return load_teacher(spec, self.weights, self.profile, self.device or "auto", self.dtype, self.grid)
 
     def rejects_allowed(self, num_images: int) -> int:
         """How many of the images may be rejected before the build fails."""

@@ -76,7 +76,7 @@ def build_shards(
 
 def _encoded_batches(job: ShardJob, shard_ids: list[int], stop: StopRequest) -> Iterator[EncodedBatch]:
     """One batch behind the encoder: while the host handles a batch, the device works on the next."""
-    dataset = SquareDataset(job.plan, job.images, job.encoder.teacher.spec.image_size)
+    dataset = SquareDataset(job.plan, job.images, job.encoder.teacher.square_size)
     on_cuda = job.encoder.device.type == "cuda"
     previous = None
     for batch in decoded_batches(

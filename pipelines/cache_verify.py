@@ -25,7 +25,7 @@ SLACK = 1e-3
 """Below the codec's floor by this much is wrong: two bfloat16 runs of a teacher differ by about 1e-5."""
 
 # Libraries may differ between the machine that built and the one that verifies.
-_MAY_DIFFER = ("torch", "timm", "pillow")
+_MAY_DIFFER = ("torch", "timm", "transformers", "pillow")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +103,7 @@ def _teacher_of(plan: Plan, weights: str | None, device: str | None) -> Teacher:
         vfm=expected["teacher"],
         profile=expected["profile"],
         dtype=expected["dtype"],
+        grid=expected["grid"][0] if "grid" in expected else None,
         weights=weights,
         device=device,
     )
@@ -119,7 +120,7 @@ def _teacher_of(plan: Plan, weights: str | None, device: str | None) -> Teacher:
 
 @torch.inference_mode()
 def _lowest_cosine(store: FeatureStore, plan: Plan, teacher: Teacher, images: Path, row: int) -> float:
-    square = SquareDataset(plan, images, teacher.spec.image_size)[row]
+    square = SquareDataset(plan, images, teacher.square_size)[row]
     if square.reject:
         raise DataError(f"Cannot recompute {square.reject.path!r} below {images}: {square.reject.reason}.")
     features_1TD = teacher(torch.tensor(square.pixels)[None])

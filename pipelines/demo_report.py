@@ -76,15 +76,14 @@ def _gallery(out: Path, config: TrainConfig) -> list[Panel]:
     paths = [item.image for item in items[:: len(items) // NUM_PANELS][:NUM_PANELS]]
     images = [decode_image(path) for path in paths]
     teacher = load_teacher(get_teacher(config.align.teacher))
-    side = teacher.spec.image_size
+    side = teacher.square_size
     squares = np.stack([to_square(image, side) for image in images])
     features = {"teacher": teacher(torch.from_numpy(squares)).numpy()}
     for kind in NAMES:
         student = load_student(str(out / "models" / kind))
         features[kind] = visual_tokens(student, images, config.align.layer)
     pictures = {
-        name: pca_pictures(list(array), teacher.spec.grid, shared_basis=True)
-        for name, array in features.items()
+        name: pca_pictures(list(array), teacher.grid, shared_basis=True) for name, array in features.items()
     }
     return [
         Panel(caption=path.name, image=squares[i], **{name: drawn[i] for name, drawn in pictures.items()})

@@ -14,8 +14,8 @@ from viral.teachers.spec import TeacherSpec
 
 SMALL = TeacherSpec(
     name="small",
-    timm_id="vit_small_patch14_dinov2.lvd142m",
-    timm_kwargs={"embed_dim": 48, "depth": 3, "num_heads": 3},
+    architecture="vit_small_patch14_dinov2.lvd142m",
+    kwargs={"embed_dim": 48, "depth": 3, "num_heads": 3},
     dim=48,
     image_size=84,
 )
@@ -118,7 +118,7 @@ def test_one_patch_to_the_right_is_one_token_to_the_right():
 
 def test_dinov2_b_is_the_paper_architecture():
     with torch.device("meta"):
-        model = timm.create_model(get_teacher("dinov2").timm_id, num_classes=0, img_size=336)
+        model = timm.create_model(get_teacher("dinov2").architecture, num_classes=0, img_size=336)
     # The published file: 86,580,480 numbers, with a mask token and 37 x 37 position embeddings.
     fewer = 768 + (37 * 37 - 24 * 24) * 768
     assert sum(parameter.numel() for parameter in model.parameters()) == 86_580_480 - fewer

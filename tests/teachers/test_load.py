@@ -8,18 +8,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.teachers.ports import CLIP, DEPTH_ANYTHING, RADIO, SAM
 from viral.errors import ConfigError, UnknownNameError, WeightsError
 from viral.teachers import get_teacher
 from viral.teachers.load import load_teacher
+from viral.teachers.pos_embed import resample_like_dinov2
 from viral.teachers.profiles import Profile, get_profile
 from viral.teachers.registry import TEACHERS
 from viral.teachers.spec import TeacherSpec
-from viral.teachers.weights import resample_like_dinov2
 
 SMALL = TeacherSpec(
     name="small",
-    timm_id="vit_small_patch14_dinov2.lvd142m",
-    timm_kwargs={"embed_dim": 32, "depth": 2, "num_heads": 2},
+    architecture="vit_small_patch14_dinov2.lvd142m",
+    kwargs={"embed_dim": 32, "depth": 2, "num_heads": 2},
     dim=32,
     image_size=56,
 )
@@ -120,7 +121,7 @@ def _without_a_key(state):
             lambda state: {**state, "norm.bias": torch.zeros(7)},
             r"1 tensors of another shape \(norm.bias: \(7,\)",
         ),
-        (lambda state: {"weight": torch.zeros(3)}, "is not a checkpoint of this teacher"),
+        (lambda state: {"weight": torch.zeros(3)}, "is not a checkpoint of teacher 'small'"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(checkpoint, tmp_path, change, message):
@@ -166,7 +167,9 @@ def test_hub_without_network_names_the_remedy(monkeypatch, tmp_path):
 def test_devices_and_dtypes_that_are_not_there_are_refused():
     with pytest.raises(ConfigError, match="use cpu, or auto"):
         load_teacher(SMALL, "random", device="cuda:99")
-    with pytest.raises(ConfigError, match=r"Unknown teacher dtype 'fp8'. Known: auto, float32, bfloat16"):
+    with pytest.raises(
+        ConfigError, match=r"Unknown teacher dtype 'fp8'. Known: auto, float32, bfloat16, float16"
+    ):
         load_teacher(SMALL, "random", dtype="fp8")
 
 
@@ -224,3 +227,65 @@ def test_release_profile_scrambles_linears_only_and_says_so(checkpoint):
     assert release.dtype == torch.bfloat16
     assert release.fingerprint()["scramble_seed"] == 0
     assert release.fingerprint() == load_teacher(SMALL, str(checkpoint), profile="release").fingerprint()
+
+
+def test_a_hub_id_is_fetched_and_a_folder_is_looked_into(checkpoint, tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(repo, filename, what):
+        asked.append((repo, filename))
+        return checkpoint
+
+    monkeypatch.setattr("viral.teachers.weights.fetch", fetch)  # the hub is the one part a test cannot have
+    expected = load_teacher(SMALL, str(checkpoint)).fingerprint()
+    assert load_teacher(SMALL, "someone/mirror").fingerprint() == expected
+    assert load_teacher(replace(SMALL, hub="us/small", hub_file="small.pth"), "hub").fingerprint() == expected
+    assert asked == [("someone/mirror", "model.safetensors"), ("us/small", "small.pth")]
+    assert load_teacher(SMALL, str(checkpoint.parent)).fingerprint() == expected
+    with pytest.raises(WeightsError, match="No hub weights are known for teacher 'small'"):
+        load_teacher(SMALL, "hub")
+    with pytest.raises(WeightsError, match="no such file"):
+        load_teacher(SMALL, str(tmp_path))
+
+
+def test_weights_of_another_family_are_refused_with_the_reason(checkpoint, tmp_path):
+    nvidia = {"radio_model.model.patch_generator.pos_embed": torch.zeros(1, 4, 48)}
+    save_file(nvidia | {"radio_model.model.norm.weight": torch.ones(48)}, tmp_path / "normed.safetensors")
+    shifted = nvidia | {"radio_model.input_conditioner.norm_mean": torch.zeros(3, 1, 1)}
+    save_file(shifted, tmp_path / "shifted.safetensors")
+    cases = (
+        (DEPTH_ANYTHING, checkpoint, "keys begin with pretrained."),
+        (RADIO, checkpoint, "nothing that changes the tokens after them; found blocks.0.attn.proj.bias"),
+        (RADIO, tmp_path / "normed.safetensors", "found radio_model.model.norm.weight"),
+        (RADIO, tmp_path / "shifted.safetensors", "its pixel statistics are norm_mean"),
+        (SAM, checkpoint, "missing keys"),
+        (CLIP, checkpoint, "missing keys"),
+    )
+    for spec, path, message in cases:
+        with pytest.raises(WeightsError, match=message) as caught:
+            load_teacher(spec, str(path))
+        assert "\n" not in str(caught.value)
+
+
+def test_register_models_resample_without_offset_and_antialiased(tmp_path):
+    spec = replace(SMALL, architecture="vit_small_patch14_reg4_dinov2.lvd142m")
+    native = load_teacher(replace(spec, image_size=112), "random")
+    state = native.backbone.state_dict()
+    save_file(state, tmp_path / "model.safetensors")
+    loaded = load_teacher(spec, str(tmp_path), profile="native").backbone.pos_embed
+    grid = state["pos_embed"].reshape(1, 8, 8, 32).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(grid, size=(4, 4), mode="bicubic", antialias=True)
+    torch.testing.assert_close(loaded, expected.flatten(2).transpose(1, 2))
+    original = {
+        name: value for name, value in state.items() if name not in ("reg_token", "cls_token", "pos_embed")
+    }
+    original |= {"register_tokens": state["reg_token"], "mask_token": torch.zeros(1, 32)}
+    shift = torch.full((1, 1, 32), 0.5)  # the authors add the class token's position when they run
+    original |= {
+        "cls_token": state["cls_token"] - shift,
+        "pos_embed": torch.cat([shift, state["pos_embed"]], dim=1),
+    }
+    torch.save(original, tmp_path / "original.pth")
+    torch.testing.assert_close(
+        load_teacher(spec, str(tmp_path / "original.pth"), profile="native").backbone.pos_embed, loaded
+    )

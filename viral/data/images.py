@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from viral.data.statistics import CLIP_MEAN as CLIP_MEAN
+from viral.data.statistics import CLIP_STD as CLIP_STD
+from viral.data.statistics import IMAGENET_MEAN as IMAGENET_MEAN
+from viral.data.statistics import IMAGENET_STD as IMAGENET_STD
 from viral.errors import ConfigError, ImageError
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_SIDE = 16384
 """Of a padded square, in px; it then takes 0.8 GB. A file of a few bytes can ask for far more."""

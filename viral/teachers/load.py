@@ -1,20 +1,19 @@
-"""Load a teacher: architecture from timm, weights from the hub, a file or a seed, knobs from a profile."""
+"""Load a teacher: architecture from its family, weights from the hub, a file or a seed, knobs from a profile."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from viral.device import pick_device
+from viral.errors import ConfigError
+from viral.teachers.families import get_family
+from viral.teachers.families.family import Family
 from viral.teachers.profiles import Profile, get_profile
 from viral.teachers.spec import TeacherSpec
 from viral.teachers.teacher import Teacher
-from viral.teachers.weights import fit, read_file, read_hub
-
-if TYPE_CHECKING:
-    from timm.models.vision_transformer import VisionTransformer
+from viral.teachers.weights import find_weights, fit
 
 RANDOM_SEED = 0
 SCRAMBLE_STD = 0.02
@@ -26,74 +25,77 @@ def load_teacher(
     profile: str | Profile = "paper",
     device: str = "cpu",
     dtype: str | None = None,
+    grid: int | None = None,
 ) -> Teacher:
     """A frozen teacher on `device`.
 
-    `weights`: `hub`, a local file, `random` (seeded), or None for the spec's own default. `dtype` overrides
-    the profile's.
+    `weights`: `hub`, a hub id, a local file or folder, `random` (seeded), or None for the spec's own default.
+    `dtype` overrides the profile's. `grid` is the side of the token grid to give, if not the teacher's own.
 
     Raises:
         WeightsError: weights that are absent, damaged or of another architecture.
-        ConfigError: unknown profile, dtype or device.
+        ConfigError: unknown profile, dtype or device; a grid without tokens.
     """
     if isinstance(profile, str):
         profile = get_profile(profile)
     if dtype is not None:
         profile = replace(profile, dtype=dtype)
+    if grid is not None and grid < 1:
+        raise ConfigError(f"A teacher's grid of {grid} x {grid} tokens: give a side of at least 1.")
     where = pick_device(device)
-    backbone, origin = _load_backbone(spec, weights, profile.pos_embed)
+    family = get_family(spec.family)
+    profile = family.resolve(profile)
+    backbone, origin = _load_backbone(family, spec, weights, profile)
+    backbone = family.trim(backbone, spec)
     if profile.scramble_seed is not None:
-        scramble_linears(backbone, profile.scramble_seed)
-    return Teacher(spec, profile, backbone.to(_resolve_dtype(profile, where)), origin).to(where)
+        scramble(family.linears(backbone), profile.scramble_seed)
+    backbone = backbone.to(_resolve_dtype(profile, where))
+    return Teacher(spec, profile, family, backbone, origin, grid).to(where)
 
 
-def scramble_linears(model: nn.Module, seed: int) -> None:
-    """Overwrite every linear layer with N(0, 0.02) and zero bias, as the release's loading does by accident.
+def scramble(layers: list[nn.Module], seed: int) -> None:
+    """Overwrite layers with N(0, 0.02) and zero bias, as the release's loading does by accident.
 
-    The release builds its teacher inside the language model; `from_pretrained` then initialises every module
-    it finds no weights for. Convolutions, norms, layer scales and embeddings survive.
+    The release builds its teacher inside the language model; `from_pretrained` then initialises every linear
+    layer it finds no weights for. Convolutions, norms, layer scales and embeddings survive.
     """
     generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=SCRAMBLE_STD, generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    for layer in layers:
+        for name, parameter in layer.named_parameters(recurse=False):
+            if name == "bias":
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.normal_(parameter, std=SCRAMBLE_STD, generator=generator)
 
 
 def _load_backbone(
-    spec: TeacherSpec, weights: str | None, pos_embed: str
-) -> tuple["VisionTransformer", dict[str, Any]]:
+    family: Family, spec: TeacherSpec, weights: str | None, profile: Profile
+) -> tuple[nn.Module, dict[str, Any]]:
     if weights == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(RANDOM_SEED)
-            return _create(spec), {"weights": "random", "weights_seed": RANDOM_SEED}
+        return _create_random(family, spec), {"weights": "random", "weights_seed": RANDOM_SEED}
+    path = find_weights(spec, weights)
     with torch.device("meta"):  # no time spent on numbers that the checkpoint replaces
-        backbone = _create(spec)
-    if weights is None and spec.weights_file is not None:
-        weights = str(spec.weights_file)
-    if weights in (None, "hub"):
-        source = spec.timm_id
-        state = read_hub(source)
-    else:
-        source = str(weights)
-        state = read_file(Path(source))
-    backbone.load_state_dict(fit(backbone, state, source, pos_embed), strict=True, assign=True)
+        backbone = family.create(spec)
+    if _has_computed_buffers(backbone):
+        backbone = _create_random(family, spec)
+    state = fit(family, backbone, spec, profile, path)
+    backbone.load_state_dict(state, strict=True, assign=True)
     return backbone, {"weights": "pretrained", "weights_seed": None}
 
 
-def _create(spec: TeacherSpec) -> "VisionTransformer":
-    import timm
+def _create_random(family: Family, spec: TeacherSpec) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        return family.create(spec)
 
-    model = cast(
-        "VisionTransformer",
-        timm.create_model(spec.timm_id, num_classes=0, img_size=spec.image_size, **spec.timm_kwargs),
-    )
-    assert (*model.patch_embed.grid_size, model.num_features) == (*spec.grid, spec.dim), spec
-    return model
+
+def _has_computed_buffers(model: nn.Module) -> bool:
+    """Whether the model holds numbers that no checkpoint brings, and that `meta` would lose."""
+    return bool(dict(model.named_buffers()).keys() - model.state_dict().keys())
 
 
 def _resolve_dtype(profile: Profile, device: torch.device) -> torch.dtype:
     if profile.dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[profile.dtype]
+    resolved: torch.dtype = getattr(torch, profile.dtype)
+    return resolved

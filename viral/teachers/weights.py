@@ -1,22 +1,39 @@
-"""Teacher weights: read a checkpoint, bring it into timm's layout, refuse whatever does not fit exactly."""
+"""Teacher weights: find and read a checkpoint, and refuse whatever does not fit its architecture exactly."""
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from viral.errors import WeightsError, one_line
 from viral.hub import fetch
+from viral.teachers.families.family import Family
+from viral.teachers.profiles import Profile
+from viral.teachers.spec import TeacherSpec
 from viral.tensors import read_tensors
-
-if TYPE_CHECKING:
-    from timm.models.vision_transformer import VisionTransformer
 
 REMEDY = "Give a local checkpoint of this teacher with --weights FILE (.safetensors or .pth)."
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+def find_weights(spec: TeacherSpec, weights: str | None) -> Path:
+    """The file that `weights` means: None (packaged, else hub), `hub`, a local file or folder, or a hub id.
+
+    Raises:
+        WeightsError: no such file, or a hub repository that is neither cached nor reachable.
+    """
+    if weights is None and spec.weights_file is not None:
+        return spec.weights_file
+    if weights in (None, "hub"):
+        if spec.hub is None:
+            raise WeightsError(f"No hub weights are known for teacher {spec.name!r}. {REMEDY}")
+        return _fetch(spec.hub, spec.hub_file)
+    path = Path(str(weights))
+    if path.is_dir():
+        return next(
+            (file for file in (path / "model.safetensors", path / spec.hub_file) if file.is_file()), path
+        )
+    looks_like_a_hub_id = path.suffix not in _SUFFIXES and str(weights).count("/") == 1
+    return _fetch(str(weights), spec.hub_file) if looks_like_a_hub_id and not path.exists() else path
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
@@ -26,7 +43,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
         WeightsError: no such file, unknown suffix, truncated, or not a plain dictionary of tensors.
     """
     if not path.is_file():
-        raise WeightsError(f"No teacher weights at {path}. {REMEDY}")
+        raise WeightsError(f"No teacher weights at {path}: no such file. {REMEDY}")
     if path.suffix not in _SUFFIXES:
         raise WeightsError(f"Teacher weights {path} have the unknown suffix {path.suffix!r}. {REMEDY}")
     try:
@@ -35,64 +52,35 @@ def read_file(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{error} {REMEDY}") from error
 
 
-def read_hub(timm_id: str) -> dict[str, Tensor]:
-    """Tensors of timm's hub weights for a model, from the local hub cache if they are there.
-
-    Raises:
-        WeightsError: no such weights, or neither cached nor reachable.
-    """
-    import timm
-
-    config = timm.get_pretrained_cfg(timm_id)
-    if config is None or not config.hf_hub_id:
-        raise WeightsError(f"timm knows no hub weights for {timm_id!r}. {REMEDY}")
-    try:
-        path = fetch(config.hf_hub_id, "model.safetensors", "teacher weights")
-    except WeightsError as error:
-        raise WeightsError(f"{error} {REMEDY}") from error
-    return read_file(path)
-
-
 def fit(
-    model: "VisionTransformer", state: dict[str, Tensor], source: str, pos_embed: str
+    family: Family, backbone: nn.Module, spec: TeacherSpec, profile: Profile, path: Path
 ) -> dict[str, Tensor]:
-    """The checkpoint in the layout of `model` (a timm ViT), position embeddings resampled to its grid.
+    """The checkpoint at `path` in the layout of `backbone`.
 
     Raises:
-        WeightsError: a key is missing, left over or of another shape.
+        WeightsError: unreadable, or a key is missing, left over or of another shape.
     """
-    from timm.models.vision_transformer import checkpoint_filter_fn
-
-    state = dict(state)
-    if pos_embed == "dinov2" and "pos_embed" in state:
-        state["pos_embed"] = resample_like_dinov2(state["pos_embed"], model.patch_embed.grid_size[0])
+    state = read_file(path)
     try:
-        state = checkpoint_filter_fn(state, model)
-    except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
-        raise WeightsError(f"{source} is not a checkpoint of this teacher: {one_line(error)}.") from error
-    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+        state = family.convert(state, backbone, spec, profile)
+    except (RuntimeError, LookupError, ValueError, AttributeError, TypeError, AssertionError) as error:
+        raise WeightsError(
+            f"{path} is not a checkpoint of teacher {spec.name!r}: {one_line(error)}. {REMEDY}"
+        ) from error
+    wanted = {key: tuple(tensor.shape) for key, tensor in backbone.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in state.items()}
     if wanted != found:
         raise WeightsError(
-            f"{source} is not a checkpoint of this teacher: {_difference(wanted, found)}. {REMEDY}"
+            f"{path} is not a checkpoint of teacher {spec.name!r}: {_difference(wanted, found)}. {REMEDY}"
         )
     return state
 
 
-def resample_like_dinov2(pos_embed_1LD: Tensor, side: int, offset: float = 0.1) -> Tensor:
-    """DINOv2's own interpolation: bicubic, no antialias, by the factor (side + 0.1) / side of the checkpoint.
-
-    One class token comes first and is kept. A checkpoint of the same grid is returned as it is.
-    """
-    patches_1ND = pos_embed_1LD[:, 1:]
-    old = math.isqrt(patches_1ND.shape[1])
-    if old == side or old * old != patches_1ND.shape[1]:
-        return pos_embed_1LD
-    grid_1DHW = patches_1ND.float().reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    factor = (side + offset) / old
-    resampled = F.interpolate(grid_1DHW, scale_factor=(factor, factor), mode="bicubic", antialias=False)
-    patches = resampled.flatten(2).transpose(1, 2).to(pos_embed_1LD.dtype)
-    return torch.cat([pos_embed_1LD[:, :1], patches], dim=1)
+def _fetch(repo: str, filename: str) -> Path:
+    try:
+        return fetch(repo, filename, "teacher weights")
+    except WeightsError as error:
+        raise WeightsError(f"{error} {REMEDY}") from error
 
 
 def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:

@@ -66,7 +66,7 @@ def train_teacher(
     spec = MICRO_TEACHER
     pixels = PixelSpec(size=IMAGE_SIZE, mean=spec.mean, std=spec.std)
     torch.manual_seed(seed)
-    backbone = timm.create_model(spec.timm_id, num_classes=0, img_size=spec.image_size, **spec.timm_kwargs)
+    backbone = timm.create_model(spec.architecture, num_classes=0, img_size=spec.image_size, **spec.kwargs)
     heads = DenseHeads(spec.dim)
     rng = np.random.default_rng(seed)
 

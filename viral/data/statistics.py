@@ -1,0 +1,8 @@
+"""Pixel statistics of [0, 1] values; free of heavy imports, so that the teachers can be listed at once."""
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+"""Mean and deviation of models that take values in [-1, 1]."""

@@ -1,0 +1,1 @@
+"""Entries of the registry, in groups. They import nothing heavy."""
