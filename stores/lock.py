@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from stores.errors import DiskFullError, LockedStoreError, PlanError, ReadOnlySt
 from stores.layout import CLAIMS, FOLDERS, LOCK, LOGS, PARTIAL, is_temporary
 from stores.mark import is_store
 from stores.owners import Owner, Watch
-from stores.publish import fenced, make_folder, remove_partials, write_json
+from stores.publish import fenced, remove_partials, write_json
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,11 @@ class Builder:
         generation = self._held.pop(what, -1)
         for earlier in range(generation + 1):
             (self._folder / f"{what}.{earlier}").unlink(missing_ok=True)
+
+    def announce(self, work: str) -> None:
+        """Tell the others what this process builds."""
+        self._owner = replace(self._owner, work=work)
+        write_json(self._file, self._owner.to_json())
 
     def holder(self, what: str) -> Owner | None:
         """Who has claimed `what`, dead or alive."""
@@ -178,15 +184,12 @@ class Builder:
 
 
 @contextmanager
-def join_build(
-    root: Path, *, rank: int | None = None, work: str = "", name: str | None = None
-) -> Iterator[Builder]:
+def join_build(root: Path, *, rank: int | None = None, name: str | None = None) -> Iterator[Builder]:
     """Become one of the builders of the store at `root`, new or unfinished, until the block ends.
 
     Args:
         root: folder of the store.
         rank: for messages.
-        work: what is to be built; see `Owner`.
         name: unique name, for whoever may have to call `evict`; chosen here if None.
 
     Raises:
@@ -194,15 +197,14 @@ def join_build(
         ReadOnlyStoreError, DiskFullError: it cannot be written.
     """
     _require_ours(root)
-    name = name or f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
-    builder = Builder(root, Owner.here(name, rank, work))
     is_new, left = not root.exists(), threading.Event()
-    file = root / CLAIMS / f"{name}.json"
+    name = name or f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
+    builder = Builder(root, Owner.here(name, rank))
     with _naming_obstacles(root):
         try:
-            write_json(file, Owner.here(name, rank, work).to_json())
+            builder.announce("")
         except FileNotFoundError:  # a builder that failed has just taken its empty folder away
-            write_json(file, Owner.here(name, rank, work).to_json())
+            builder.announce("")
     threading.Thread(target=builder.keep_beating, args=(left,), daemon=True, name="heartbeat").start()
     try:
         yield builder
@@ -243,7 +245,7 @@ def _naming_obstacles(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise ReadOnlyStoreError(
-                f"{root} cannot be written ({error.strerror}); give its folder write permission, or choose another --out."
+                f"{root} cannot be written ({error.strerror}); give write permission, or choose another --out."
             ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(

@@ -30,14 +30,14 @@ class Owner:
     """When the process started, in the kernel's ticks: process ids are used again."""
     rank: int | None = None
     work: str = ""
-    """What it builds, for a newcomer that wants to know whether it builds the same."""
+    """What it builds, once it knows: a newcomer that builds the same need not plan it again."""
 
     def __str__(self) -> str:
         rank = "" if self.rank is None else f" (rank {self.rank})"
         return f"process {self.pid} on {self.host}{rank}"
 
     @classmethod
-    def here(cls, name: str, rank: int | None, work: str) -> "Owner":
+    def here(cls, name: str, rank: int | None = None) -> "Owner":
         """This process."""
         pid = os.getpid()
         return cls(
@@ -47,7 +47,6 @@ class Owner:
             pid=pid,
             started=_start_time(pid),
             rank=rank,
-            work=work,
         )
 
     @classmethod

@@ -51,7 +51,7 @@ def claimant(tmp_path):
 @pytest.fixture
 def stranger(tmp_path):
     """A builder of another machine that has claimed shard 5; call it to let its heart beat."""
-    here = Owner.here("far-1-00", rank=3, work="")
+    here = Owner.here("far-1-00", rank=3)
     far = tmp_path / CLAIMS / "far-1-00.json"
     write_json(far, replace(here, host="far", machine="another boot").to_json())
     (tmp_path / CLAIMS / "5.0").symlink_to(far.name)
@@ -138,7 +138,7 @@ def test_of_many_that_take_over_one_wins(tmp_path, claimant):
 
 
 def test_a_reused_process_id_is_another_process():
-    here = Owner.here("me", rank=None, work="")
+    here = Owner.here("me")
     assert not here.has_died
     assert replace(here, started="1").has_died
     assert not replace(here, started="1", machine="elsewhere").has_died, "its process ids mean nothing here"
