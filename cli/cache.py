@@ -51,7 +51,9 @@ _ENGINE = typer.Option(
     help="local (this machine, and with RANK and WORLD_SIZE any number of them), or ray (a cluster; needs viral[ray])."
 )
 _ADDRESS = typer.Option(help="Address of the Ray cluster (default: the one Ray finds, else this machine).")
-_COMPILE = typer.Option("--compile", help="torch.compile the teacher (CUDA only; the first batches take minutes).")
+_COMPILE = typer.Option(
+    "--compile", help="torch.compile the teacher (CUDA only; the first batches take minutes)."
+)
 _JSON = typer.Option("--json", help="Print JSON.")
 _PATH = typer.Argument(help="Folder of a feature store.", show_default=False)
 

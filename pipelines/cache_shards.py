@@ -21,7 +21,7 @@ from stores import Builder, CosineStats, Plan, Reject, ShardReport, write_shard
 from stores.errors import CodecError
 
 WRITERS = 3
-"""Threads that write shards, hashing included; two thirds of a shard's time is spent without the interpreter's lock."""
+"""Threads that hash and write shards; hashing, writing and waiting for the disk all go on beside the other stages."""
 WRITES_WAITING = 1
 """Finished shards that may wait behind those being written; this bounds memory."""
 PERCENTILE = 0.001

@@ -1,7 +1,7 @@
 """The engine `ray`: one builder per GPU of a Ray cluster, or per CPU where there is none.
 
-The cluster may grow and shrink meanwhile: there is always one builder more than fits, for the next node to take, and the
-shards of one that dies go to the others. Store, images and annotations lie on a file system that all nodes share.
+The cluster may grow and shrink meanwhile: there is always one builder more than fits, for the next node to take, and
+the shards of one that dies go to the others. Store, images and annotations lie on a file system that all nodes share.
 """
 
 import logging
@@ -129,8 +129,8 @@ class _Builders:
         self._shards_at_crash = shards
         if self._crashes >= MAX_CRASHES:
             raise DataError(
-                f"{self._crashes} builders died in a row and finished no shard ({type(error).__name__}); see Ray's logs. "
-                "Fewer --workers or a smaller --batch-size need less memory; the same command resumes."
+                f"{self._crashes} builders died in a row and finished no shard ({type(error).__name__}); "
+                "see Ray's logs. Fewer --workers or a smaller --batch-size need less memory; the same command resumes."
             ) from error
 
 

@@ -180,7 +180,7 @@ def test_devices_share_one_store(request_, whole):
 def test_an_error_on_one_device_stops_all_and_keeps_its_type(request_):
     Image.new("RGB", (9, 9)).save(request_.images / "zzz.png")
     request = replace(request_, device=None, devices=("cpu", "cpu"))
-    with pytest.raises(UnknownNameError, match="Unknown profile 'papper'. Known: native"):
+    with pytest.raises(UnknownNameError, match="Unknown profile 'papper'"):
         build_cache(replace(request, profile="papper"))
     with pytest.raises(ConfigError, match=r"cuda:77.*not available"):
         build_cache(replace(request, devices=("cpu", "cuda:77")))
@@ -201,7 +201,8 @@ def test_one_device_killed_leaves_the_work_to_the_other(request_, whole):
 def _kill_a_builder_of(out):
     while True:
         for path in (out / "logs" / "claims").glob("*.json"):
-            if owner := Owner.read(path):
+            owner = Owner.read(path)
+            if owner and not owner.has_died:
                 os.kill(owner.pid, signal.SIGKILL)
                 return
         time.sleep(0.005)
@@ -227,5 +228,5 @@ def test_settings_that_contradict_each_other(request_):
         replace(request_, devices=("cpu",))
     with pytest.raises(ConfigError, match="--compile is for CUDA"):
         build_cache(replace(request_, compile=True))
-    with pytest.raises(UnknownNameError, match="Unknown engine 'dask'. Known: local, ray"):
+    with pytest.raises(UnknownNameError, match=r"Unknown engine 'dask'. Known: local, ray"):
         get_engine("dask")

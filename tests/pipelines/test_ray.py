@@ -65,7 +65,9 @@ def _wait_for_nodes(address, count):
         "print(sum(node['Alive'] for node in ray.nodes()))"
     )
     for _ in range(60):
-        done = subprocess.run([sys.executable, "-c", script, address], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", script, address], capture_output=True, text=True, check=False
+        )
         if done.stdout.strip() == str(count):
             return
         time.sleep(1)
@@ -111,7 +113,7 @@ def test_errors_keep_their_type_and_stop_all(request_):
         build_cache(replace(request_, profile="papper"))
     with pytest.raises(ConfigError, match="the Ray cluster has 0 GPUs"):
         build_cache(replace(request_, device="cuda"))
-    with pytest.raises(ConfigError, match="No Ray cluster at 127.0.0.1:1 .*check --address"):
+    with pytest.raises(ConfigError, match=r"No Ray cluster at 127.0.0.1:1 .*check --address"):
         build_cache(replace(request_, address="127.0.0.1:1"))
 
 
@@ -144,7 +146,7 @@ def test_twenty_killed_workers(request_, whole):
 
 def test_a_node_that_dies_half_way(request_, whole, cluster):
     """The last test of this cluster: it has a node less afterwards."""
-    address, nodes = cluster
+    nodes = cluster[1]
 
     def kill_a_node():
         while _reports(request_.out) < 20:
