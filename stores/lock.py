@@ -21,7 +21,7 @@ from pathlib import Path
 
 from stores import owners
 from stores.errors import DiskFullError, LockedStoreError, PlanError, ReadOnlyStoreError
-from stores.layout import CLAIMS, FOLDERS, LOCK, LOGS, PARTIAL, is_temporary
+from stores.layout import CLAIMS, FOLDERS, LOCK, LOGS, is_temporary
 from stores.mark import is_store
 from stores.owners import Owner, Watch
 from stores.publish import fenced, remove_partials, write_json
@@ -158,10 +158,13 @@ class Builder:
         if not generations:
             return -1, None
         latest = max(generations)
+        return latest, self._owner_of(generations[latest])
+
+    def _owner_of(self, claim: Path) -> Owner | None:
         try:
-            return latest, Owner.read(self._folder / generations[latest].readlink())
+            return Owner.read(self._folder / claim.readlink())
         except OSError:  # released this moment, or no link: not a claim of ours
-            return latest, None
+            return None
 
     def _require_membership(self) -> None:
         # Opened, not asked for its status: network file systems answer that from memory.
@@ -170,17 +173,19 @@ class Builder:
 
     def _replaced(self) -> LockedStoreError:
         return LockedStoreError(
-            f"Another process has taken over work on {self._root} from this one, which had not been heard of for "
-            f"{owners.STALE_SECONDS:.0f} s; run the same command again, it resumes."
+            f"Another process has taken over work on {self._root} from this one, taken for dead (suspended?); "
+            "run the same command again, it resumes."
         )
 
     def _sweep(self) -> None:
-        """Remove what dead builders left; nobody else may be building. A newcomer may be writing its file just now."""
+        """Remove what dead builders left; nobody else may be building, but a newcomer may just be writing its file."""
         remove_partials(self._root)
         for path in self._folder.iterdir():
-            owner = Owner.read(path.parent / path.readlink()) if path.is_symlink() else Owner.read(path)
-            if path.suffix != PARTIAL and (owner is None or self._watch.is_dead(owner)):
-                path.unlink(missing_ok=True)
+            is_claim = path.suffix[1:].isdecimal()
+            if is_claim or path.suffix == ".json":
+                owner = self._owner_of(path) if is_claim else Owner.read(path)
+                if owner is None or self._watch.is_dead(owner):
+                    path.unlink(missing_ok=True)
 
 
 @contextmanager
