@@ -244,10 +244,10 @@ def test_a_store_that_cannot_fit_is_refused_before_anything_is_written(images, s
 
 
 def test_a_read_only_store_is_one_clear_error(images, small_disk):
-    out = small_disk / "store"
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    refused = _Forked(images, out)
+    refused = _Forked(images, small_disk)
     assert refused.wait() == 2
     assert refused.stderr.read_text() == (
-        f"error: {out} cannot be written (Read-only file system); give write permission, or choose another --out.\n"
+        f"error: {small_disk} cannot be written (Read-only file system); "
+        "give write permission, or choose another --out.\n"
     )
