@@ -216,8 +216,8 @@ def join_build(root: Path, *, rank: int | None = None, name: str | None = None) 
     finally:
         left.set()
         builder.leave()
-        if is_new:
-            with suppress(OSError):  # not empty: something was built
+        if is_new and not is_store(root):
+            with suppress(OSError):  # not empty: another builder is at work
                 for folder in (root / CLAIMS, root / LOGS, root):
                     folder.rmdir()
 
