@@ -1,8 +1,11 @@
 """Stage one from end to end against its slowest single stage: `python bench/stage_one.py --images 96`.
 
 Each stage runs alone on all the machine has, then the real `build_cache` runs; the rounds alternate, and the best of
-each is kept, so that other load on the machine disturbs little. A perfect pipeline is as fast as its slowest stage,
-and that stage is never idle: the last line tells its busy share, which a shared machine does not distort.
+each is kept, so that other load on the machine disturbs little. A perfect pipeline is as fast as its slowest stage:
+efficiency is its rate over that stage's. That stage is then never idle; its busy share, which a shared machine does
+not distort, is shown beside it. MFU is the encoder's rate in FLOP/s, the teacher's forward pass alone counted, over
+what a large matrix product reaches on the same device in the same dtype. Without `--teachers`: DINOv2-B and L on a GPU,
+DINOv2-S and the micro teacher elsewhere.
 """
 
 import argparse
@@ -10,21 +13,29 @@ import os
 import shutil
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from skimage import data
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.cache_build import build_cache
 from pipelines.cache_decode import SquareDataset, decoded_batches
 from pipelines.cache_encode import Encoder
 from pipelines.cache_plan import PlannedCache, plan_cache, read_source
 from pipelines.cache_request import CacheRequest
+from pipelines.cache_shards import WRITERS
 from stores import ShardReport, build_lock, create_store, write_shard
 from stores.arrays import read_tables
+from viral.device import pick_device
 from viral.teachers.teacher import Teacher
+
+STAGES = ("decode", "encode", "write")
+CEILING_SIDE = {"cuda": 8192, "cpu": 1024}
+"""Of the square matrices whose product is the device's ceiling."""
 
 
 def make_jpegs(folder: Path, count: int) -> None:
@@ -69,24 +80,54 @@ def encode_rate(encoder: Encoder, batches: list) -> tuple[float, np.ndarray]:
 
 def write_rate(root: Path, planned: PlannedCache, codes: np.ndarray) -> float:
     plan = planned.plan
-    start = time.perf_counter()
-    for shard_id in range(plan.num_shards):
+
+    def write(shard_id: int) -> None:
         rows = plan.rows(shard_id)
         report = ShardReport(shard_id=shard_id, num_images=len(rows))
         write_shard(root, plan, shard_id, codes[rows.start : rows.stop], report)
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(WRITERS) as writers:
+        list(writers.map(write, range(plan.num_shards)))
     return len(plan.keys) / (time.perf_counter() - start)
+
+
+def flops_per_image(teacher: Teacher) -> int:
+    side = teacher.spec.image_size
+    with FlopCounterMode(display=False) as counter:
+        teacher(torch.zeros(1, side, side, 3, dtype=torch.uint8))
+    return counter.get_total_flops()
+
+
+def ceiling_flops(device: torch.device, dtype: torch.dtype, repeats: int = 20) -> float:
+    """FLOP/s of a square matrix product."""
+    side = CEILING_SIDE[device.type]
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    left @ right
+    wait()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        left @ right
+    wait()
+    return repeats * 2 * side**3 / (time.perf_counter() - start)
 
 
 def measure(request: CacheRequest, root: Path) -> dict[str, float]:
     teacher = request.load_teacher()
+    flops = flops_per_image(teacher)
+    ceiling = ceiling_flops(teacher.mean.device, teacher.dtype)
     planned = plan_cache(request, read_source(request.data, request.images), teacher)
     with build_lock(root):
         create_store(root, planned.plan)
+        if request.compile:
+            teacher.compile()
         encoder = Encoder(teacher, request.codec, read_tables(root, planned.plan.codec))
         decode, batches = decode_rate(request, planned, teacher)
         encode, codes = encode_rate(encoder, batches)
         write = write_rate(root, planned, codes)
     shutil.rmtree(root)
+    del teacher, encoder, batches, codes  # the build loads its own
     result = build_cache(request)
     shutil.rmtree(result.root)
     return {
@@ -94,7 +135,9 @@ def measure(request: CacheRequest, root: Path) -> dict[str, float]:
         "encode": encode,
         "write": write,
         "end to end": result.num_images_built / result.seconds,
-        "share": max(result.busy_seconds.values()) / result.seconds,
+        "busy share": max(result.busy_seconds.values()) / result.seconds,
+        "TFLOP/s": encode * flops / 1e12,
+        "ceiling": ceiling / 1e12,
     }
 
 
@@ -102,42 +145,53 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--teacher", default="dinov2-s")
-    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--teachers", default=None, help="names with commas between")
+    parser.add_argument("--images", type=int, default=None, help="default: 4096 on a GPU, 96 elsewhere")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", default=None, help="float32 or bfloat16")
-    parser.add_argument("--device", default=None)
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--codec", default="int8")
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--batch-size", type=int, default=None)
+    parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
-        folder = Path(name)
-        (folder / "images").mkdir()
-        make_jpegs(folder / "images", options.images)
-        request = CacheRequest(
-            vfm=options.teacher,
-            weights="random",
-            dtype=options.dtype,
-            device=options.device,
-            images=folder / "images",
-            out=folder / "store",
-            codec=options.codec,
-            shard_size=max(8, options.images // 4),
-            workers=options.workers,
-            batch_size=options.batch_size,
-        )
-        rounds = [measure(request, folder / "stages") for _ in range(options.rounds)]
-    rates = {stage: max(found[stage] for found in rounds) for stage in rounds[0]}
-    slowest = min(("decode", "encode", "write"), key=lambda stage: rates[stage])
+    device = pick_device(options.device)
+    on_gpu = device.type == "cuda"
+    images = options.images or (4096 if on_gpu else 96)
+    teachers = (options.teachers or ("dinov2-b,dinov2-l" if on_gpu else "dinov2-s,micro")).split(",")
+    name = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{name}; {images} JPEGs of 640 x 480, random weights, codec {options.codec}; images/s\n")
     print(
-        f"{options.teacher}, random weights, {options.images} JPEGs of 640 x 480, {torch.get_num_threads()} threads"
+        "| teacher | decode | encode | write | end to end | slowest | efficiency | busy share | TFLOP/s | MFU |"
     )
-    print(f"{'stage':12} {'images/s':>10}")
-    for stage in ("decode", "encode", "write", "end to end"):
-        print(f"{stage:12} {rates[stage]:10.2f}")
-    print(f"end to end / slowest stage alone ({slowest}): {rates['end to end'] / rates[slowest]:.3f}")
-    print(f"busiest stage's share of the end-to-end time, same run: {rates['share']:.3f}")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as temporary:
+        folder = Path(temporary)
+        (folder / "images").mkdir()
+        make_jpegs(folder / "images", images)
+        for teacher in teachers:
+            request = CacheRequest(
+                vfm=teacher,
+                weights="random",
+                dtype=options.dtype,
+                device=str(device),
+                images=folder / "images",
+                out=folder / "store",
+                codec=options.codec,
+                shard_size=max(8, min(512, images // 4)),
+                workers=options.workers,
+                batch_size=options.batch_size,
+                compile=options.compile,
+            )
+            rounds = [measure(request, folder / "stages") for _ in range(options.rounds)]
+            best = {what: max(found[what] for found in rounds) for what in rounds[0]}
+            slowest = min(STAGES, key=best.__getitem__)
+            print(
+                f"| {teacher} | {best['decode']:.2f} | {best['encode']:.2f} | {best['write']:.2f} "
+                f"| {best['end to end']:.2f} | {slowest} | {best['end to end'] / best[slowest]:.3f} "
+                f"| {best['busy share']:.3f} | {best['TFLOP/s']:.3g} | {best['TFLOP/s'] / best['ceiling']:.3f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -44,11 +44,21 @@ _GRID = typer.Option(
 )
 _DTYPE = typer.Option(help="float32, bfloat16 or float16 (default: bfloat16 on CUDA, float32 elsewhere).")
 _SHARD_SIZE = typer.Option(help="Images per shard file: what a killed build loses at most.")
-_BATCH_SIZE = typer.Option(help="Images encoded at once (default: 64 on CUDA, 8 elsewhere).")
+_BATCH_SIZE = typer.Option(
+    help="Images encoded at once (default: 256 on CUDA, 8 elsewhere; halved where memory is short)."
+)
 _WORKERS = typer.Option(help="Decoding processes; 0 decodes in the main one (default: by cores).")
 _MAX_REJECTS = typer.Option(
     help="Fail when more images than this are missing, outside --images or unreadable "
     "(default: 1 % of the images, but at least 10). Finished shards are kept."
+)
+_DEVICES = typer.Option(help="Several devices of this machine, one process each: cuda:0,cuda:1 or cpu,cpu.")
+_ENGINE = typer.Option(
+    help="local (this machine, and with RANK and WORLD_SIZE any number of them), or ray (a cluster; needs viral[ray])."
+)
+_ADDRESS = typer.Option(help="Address of the Ray cluster (default: the one Ray finds, else this machine).")
+_COMPILE = typer.Option(
+    "--compile", help="torch.compile the teacher (CUDA only; the first batches take minutes)."
 )
 _JSON = typer.Option("--json", help="Print JSON.")
 _PATH = typer.Argument(help="Folder of a feature store.", show_default=False)
@@ -117,8 +127,12 @@ def build(
     batch_size: Annotated[int | None, _BATCH_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     max_rejects: Annotated[int | None, _MAX_REJECTS] = None,
+    devices: Annotated[str | None, _DEVICES] = None,
+    engine: Annotated[str, _ENGINE] = "local",
+    address: Annotated[str | None, _ADDRESS] = None,
+    compile_: Annotated[bool, _COMPILE] = False,
 ) -> None:
-    """Build a store, or what is missing of it: the same command resumes after any interruption."""
+    """Build a store, or what is missing of it: the same command resumes, or joins those who are building it."""
     from pipelines.cache_build import build_cache
     from pipelines.cache_request import CacheRequest
 
@@ -138,6 +152,10 @@ def build(
         batch_size=batch_size,
         workers=workers,
         max_rejects=max_rejects,
+        devices=tuple(filter(None, (devices or "").split(","))),
+        engine=engine,
+        address=address,
+        compile=compile_,
     )
     result = build_cache(request, show_progress=True)
     typer.echo(build_text(result), err=result.manifest is None)

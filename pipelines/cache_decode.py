@@ -6,6 +6,7 @@ Shapes: B images of a batch, S square side in px, C colour channels.
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,14 +21,18 @@ from viral.data.images import decode_image, image_key, to_square
 from viral.errors import DataError, ImageError
 from viral.teachers.teacher import SQUARE_MODE
 
+CHUNK = 32
+"""Images that a decoding process makes at a time, at most: a large batch is put together from several. What is decoded
+ahead stays a few shards then, in memory and among the shards that this process has claimed."""
+
 
 class SquareBatch(NamedTuple):
     """Consecutive rows of one shard; a rejected row is a black square."""
 
     shard_id: int
     rows: tuple[int, ...]
-    squares: torch.Tensor | np.ndarray
-    """uint8 [B, S, S, 3]."""
+    squares: tuple[torch.Tensor | np.ndarray, ...]
+    """uint8 [b, S, S, 3] each, as the decoding processes made them; B = sum of b."""
     rejects: tuple[Reject, ...]
     failures: tuple[str, ...]
     seconds: float
@@ -74,41 +79,64 @@ class SquareDataset(Dataset[Square]):
         return to_square(decode_image(data), self.size, SQUARE_MODE)
 
 
-def shard_batches(plan: Plan, shard_ids: Iterable[int], batch_size: int) -> list[list[int]]:
-    """Rows of each batch: no batch crosses a shard, so a resumed build forms the same ones."""
-    shards = [plan.rows(shard_id) for shard_id in shard_ids]
-    return [
-        list(rows[start : start + batch_size]) for rows in shards for start in range(0, len(rows), batch_size)
-    ]
+def shard_batches(plan: Plan, shard_ids: Iterable[int], batch_size: int) -> Iterator[list[int]]:
+    """Rows of each batch: no batch crosses a shard, so a resumed build forms the same ones. Lazy, as `shard_ids` is."""
+    for rows in map(plan.rows, shard_ids):
+        yield from (list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size))
 
 
 def decoded_batches(
-    dataset: SquareDataset, shard_ids: list[int], *, batch_size: int, workers: int, pin: bool
+    dataset: SquareDataset, shard_ids: Iterable[int], *, batch_size: int, workers: int, pin: bool
 ) -> Iterator[SquareBatch]:
     """Batches of the given shards in order, decoded ahead by `workers` processes (0: in this one).
+
+    `shard_ids` may be lazy: a shard is asked for when the first process is free to decode it.
 
     Raises:
         DataError: a file could not be read for a reason that is not its own.
     """
-    batch_bytes = batch_size * dataset.size**2 * 3
-    collate = partial(
-        collate_squares,
-        shard_size=dataset.plan.spec.shard_size,
-        shared=fits_shared_memory(batch_bytes, workers),
-    )
+    chunks: list[int] = []
     loader = DataLoader(
         dataset,
-        batch_sampler=shard_batches(dataset.plan, shard_ids, batch_size),
+        batch_sampler=_chunks(shard_batches(dataset.plan, shard_ids, batch_size), chunks),
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
-        collate_fn=collate,
+        collate_fn=partial(
+            collate_squares,
+            shard_size=dataset.plan.spec.shard_size,
+            shared=fits_shared_memory(min(batch_size, CHUNK) * dataset.size**2 * 3, workers),
+        ),
         worker_init_fn=leave_signals_to_parent,
         pin_memory=pin,
     )
-    for batch in loader:
-        if batch.failures:
-            raise DataError(f"Cannot read {batch.failures[0]}; run the same command again, it resumes.")
-        yield batch
+    parts: list[SquareBatch] = []
+    for part in loader:
+        if part.failures:
+            raise DataError(f"Cannot read {part.failures[0]}; run the same command again, it resumes.")
+        parts.append(part)
+        if len(parts) == chunks[0]:
+            yield _merge(parts)
+            parts = []
+            del chunks[0]
+
+
+def _chunks(batches: Iterator[list[int]], counts: list[int]) -> Iterator[list[int]]:
+    """Rows of each chunk; notes in `counts` how many make up each batch."""
+    for batch in batches:
+        starts = range(0, len(batch), CHUNK)
+        counts.append(len(starts))
+        yield from (batch[start : start + CHUNK] for start in starts)
+
+
+def _merge(parts: list[SquareBatch]) -> SquareBatch:
+    return SquareBatch(
+        shard_id=parts[0].shard_id,
+        rows=tuple(chain.from_iterable(part.rows for part in parts)),
+        squares=tuple(chain.from_iterable(part.squares for part in parts)),
+        rejects=tuple(chain.from_iterable(part.rejects for part in parts)),
+        failures=(),
+        seconds=sum(part.seconds for part in parts),
+    )
 
 
 def collate_squares(squares: list[Square], shard_size: int, *, shared: bool = True) -> SquareBatch:
@@ -117,7 +145,7 @@ def collate_squares(squares: list[Square], shard_size: int, *, shared: bool = Tr
     return SquareBatch(
         shard_id=squares[0].row // shard_size,
         rows=tuple(square.row for square in squares),
-        squares=torch.from_numpy(pixels_BSSC) if shared else pixels_BSSC,
+        squares=(torch.from_numpy(pixels_BSSC) if shared else pixels_BSSC,),
         rejects=tuple(square.reject for square in squares if square.reject),
         failures=tuple(square.failure for square in squares if square.failure),
         seconds=sum(square.seconds for square in squares),

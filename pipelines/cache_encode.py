@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from pipelines.cache_decode import SquareBatch
 from viral.codecs import decode, device_tables, encode
+from viral.errors import ConfigError
 from viral.teachers.teacher import Teacher
 
 
@@ -34,18 +35,52 @@ class Encoder:
         self.teacher, self.codec = teacher, codec
         self.device = teacher.mean.device
         self._tables = device_tables(tables, self.device)
+        self._most: int | None = None
 
     @torch.inference_mode()
     def __call__(self, batch: SquareBatch) -> EncodedBatch:
-        """Encode one batch; on CUDA this returns while the device still works."""
+        """Encode one batch; on CUDA this returns while the device still works.
+
+        A batch that does not fit the device is halved, and so are those that follow.
+
+        Raises:
+            ConfigError: a single image does not fit.
+        """
         clock = CudaClock() if self.device.type == "cuda" else CpuClock()
-        features_BTD = self.teacher(torch.as_tensor(batch.squares))
+        parts = [torch.as_tensor(part).to(self.device, non_blocking=True) for part in batch.squares]
+        squares_BSSC = parts[0] if len(parts) == 1 else torch.cat(parts)
+        codes_BTW, cosines_BT = self._encode(squares_BSSC)
+        clock.stop()
+        return EncodedBatch(batch, codes_BTW, cosines_BT, clock)
+
+    def _encode(self, squares_BSSC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes and cosines, on the host or on their way to it."""
+        size = len(squares_BSSC)
+        if self._most is None or size <= self._most:
+            try:
+                return self._encode_at_once(squares_BSSC)
+            except torch.OutOfMemoryError as error:
+                if size == 1:
+                    raise ConfigError(
+                        f"{self.teacher.spec.name} does not fit the memory of {self.device}, not even with one image; "
+                        "use another --device, or --dtype bfloat16."
+                    ) from error
+                self._most = size // 2
+        # Outside the handler, whose traceback keeps tensors alive.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        halves = [self._encode(part) for part in squares_BSSC.split(self._most)]
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # torch.cat reads what the device may still be copying
+        codes, cosines = zip(*halves, strict=True)
+        return torch.cat(codes), torch.cat(cosines)
+
+    def _encode_at_once(self, squares_BSSC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features_BTD = self.teacher(squares_BSSC)
         codes_BTW = encode(self.codec, features_BTD, self._tables)
         decoded_BTD = decode(self.codec, codes_BTW, self._tables)
         cosines_BT = F.cosine_similarity(features_BTD, decoded_BTD, dim=-1)
-        codes_BTW, cosines_BT = (tensor.to("cpu", non_blocking=True) for tensor in (codes_BTW, cosines_BT))
-        clock.stop()
-        return EncodedBatch(batch, codes_BTW, cosines_BT, clock)
+        return codes_BTW.to("cpu", non_blocking=True), cosines_BT.to("cpu", non_blocking=True)
 
 
 class CpuClock:

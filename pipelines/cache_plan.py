@@ -72,14 +72,7 @@ def plan_cache(
         DataError: no usable image, or more rejected ones than allowed.
         StoreError: unknown codec or store format.
     """
-    spec = StoreSpec(
-        codec=request.codec,
-        grid=teacher.grid,
-        dim=teacher.spec.dim,
-        fingerprint=teacher.fingerprint(),
-        shard_size=request.shard_size,
-        store=request.store,
-    )
+    spec = store_spec(request, teacher)
     hashed = _hash_images(source, show_progress)
     rejects = tuple(item for item in hashed if isinstance(item, Reject))
     check_rejects(rejects, len(source.paths), request)
@@ -91,6 +84,18 @@ def plan_cache(
         raise DataError(f"No usable image below {source.root}: {_example(rejects)}. Check --images.")
     plan = Plan(spec=spec, keys=tuple(first_path), paths=tuple(first_path.values()), rejects=rejects)
     return PlannedCache(plan=plan, source=source)
+
+
+def store_spec(request: CacheRequest, teacher: Teacher) -> StoreSpec:
+    """What the requested store holds, whichever its images are."""
+    return StoreSpec(
+        codec=request.codec,
+        grid=teacher.grid,
+        dim=teacher.spec.dim,
+        fingerprint=teacher.fingerprint(),
+        shard_size=request.shard_size,
+        store=request.store,
+    )
 
 
 def check_rejects(rejects: Sequence[Reject], num_images: int, request: CacheRequest) -> None:

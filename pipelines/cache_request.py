@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA = Path("playground/llava_v1_5_mix665k.json")
 DEFAULT_IMAGES = Path("playground/llava-665k")
-CPU_BATCH, CUDA_BATCH = 8, 64
+CPU_BATCH, CUDA_BATCH = 8, 256
 LEAST_REJECTS = 10
 LEAST = {"grid": 1, "shard_size": 1, "batch_size": 1, "workers": 0, "max_rejects": 0}
 MAX_CPU_WORKERS, MAX_CUDA_WORKERS = 8, 32
@@ -43,6 +43,13 @@ class CacheRequest:
     batch_size: int | None = None
     workers: int | None = None
     max_rejects: int | None = None
+    devices: tuple[str, ...] = ()
+    """Several devices of this machine, one encoder process on each."""
+    engine: str = "local"
+    address: str | None = None
+    """Of a Ray cluster."""
+    compile: bool = False
+    """`torch.compile` the teacher; CUDA only."""
 
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
@@ -51,6 +58,8 @@ class CacheRequest:
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} {value} is too small; give a number of at least {least}.")
         get_codec(self.codec)
+        if self.devices and self.device:
+            raise ConfigError("--device names one device and --devices several; give one of the two.")
 
     @property
     def folder(self) -> Path:
@@ -80,7 +89,7 @@ class CacheRequest:
         return max(LEAST_REJECTS, num_images // 100) if self.max_rejects is None else self.max_rejects
 
     def batch_size_on(self, device_type: str) -> int:
-        """Images encoded at once."""
+        """Images encoded at once; the encoder halves it where memory is short."""
         return self.batch_size or (CUDA_BATCH if device_type == "cuda" else CPU_BATCH)
 
     def workers_on(self, device_type: str) -> int:

@@ -1,11 +1,11 @@
-"""Build shards: decode in processes, encode on the device, write in the background.
+"""Build shards: decode in processes, encode on the device, write in the background; each stage waits for the slowest.
 
 Shapes: n images of a shard, T tokens, D teacher width.
 """
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,13 @@ from pipelines.cache_encode import EncodedBatch, Encoder
 from pipelines.interrupt import StopRequest
 from pipelines.progress import Meter
 from pipelines.workers import reporting_dead_workers
-from stores import CosineStats, Plan, Reject, ShardReport, write_shard
+from stores import Builder, CosineStats, Plan, Reject, ShardReport, write_shard
 from stores.errors import CodecError
 
+WRITERS = 3
+"""Threads that hash and write shards; hashing, writing and waiting for the disk all go on beside the other stages."""
 WRITES_WAITING = 1
-"""Finished shards that may wait behind the one being written; this bounds memory."""
+"""Finished shards that may wait behind those being written; this bounds memory."""
 PERCENTILE = 0.001
 DIGITS = 7
 """Of a reported cosine; float32 holds no more."""
@@ -31,6 +33,8 @@ DIGITS = 7
 class ShardJob:
     """What it takes to build any shard of a created store; the same for every engine."""
 
+    builder: Builder
+    """Has claimed the shards that it builds."""
     root: Path
     images: Path
     plan: Plan
@@ -40,23 +44,26 @@ class ShardJob:
 
 
 def build_shards(
-    job: ShardJob, shard_ids: list[int], meter: Meter, stop: StopRequest
+    job: ShardJob, shard_ids: Iterable[int], meter: Meter, stop: StopRequest
 ) -> Generator[ShardReport]:
     """Build shards in order, yielding the report of each once it is durable: the unit of work of any engine.
 
-    One call keeps its pipeline full from shard to shard; a call with a single shard is as valid. When a stop is
+    `shard_ids` names shards that `job.builder` has claimed, and may claim them as it goes: the next is asked for when
+    the decoding processes run out of work. One call keeps its pipeline full from shard to shard. When a stop is
     requested the open shard is dropped, and complete ones are still written.
 
     Raises:
         CodecError: features the codec cannot hold truthfully.
+        ConfigError: a single image does not fit the device.
         DataError: a decoding process was killed.
         DiskFullError: no room; nothing half-written is left.
+        LockedStoreError: another process has taken a shard over.
     """
-    writes: deque[Future[ShardReport]] = deque()
+    writes: deque[Future[tuple[ShardReport, float]]] = deque()
     shard: _OpenShard | None = None
     with (
         reporting_dead_workers(f"--workers than {job.workers}"),
-        ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
+        ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as writers,
     ):
         for encoded in _encoded_batches(job, shard_ids, stop):
             batch = encoded.batch
@@ -67,14 +74,21 @@ def build_shards(
             shard.add(encoded)
             meter.advance(len(batch.rows))
             if shard.is_complete:
-                writes.append(writer.submit(_write, job, shard, meter))
-            while writes and (writes[0].done() or len(writes) > 1 + WRITES_WAITING):
-                yield writes.popleft().result()
+                writes.append(writers.submit(_write, job, shard))
+                shard = None  # or its memory would outlive its writing
+            while writes and (writes[0].done() or len(writes) > WRITERS + WRITES_WAITING):
+                yield _written(writes, meter)
         while writes:
-            yield writes.popleft().result()
+            yield _written(writes, meter)
 
 
-def _encoded_batches(job: ShardJob, shard_ids: list[int], stop: StopRequest) -> Iterator[EncodedBatch]:
+def _written(writes: deque[Future[tuple[ShardReport, float]]], meter: Meter) -> ShardReport:
+    report, seconds = writes.popleft().result()
+    meter.add("write", seconds / WRITERS)
+    return report
+
+
+def _encoded_batches(job: ShardJob, shard_ids: Iterable[int], stop: StopRequest) -> Iterator[EncodedBatch]:
     """One batch behind the encoder: while the host handles a batch, the device works on the next."""
     dataset = SquareDataset(job.plan, job.images, job.encoder.teacher.square_size)
     on_cuda = job.encoder.device.type == "cuda"
@@ -153,9 +167,11 @@ def _statistics(cosines: np.ndarray) -> CosineStats:
     return CosineStats(mean=mean, p001=p001, worst=worst)
 
 
-def _write(job: ShardJob, shard: _OpenShard, meter: Meter) -> ShardReport:
+def _write(job: ShardJob, shard: _OpenShard) -> tuple[ShardReport, float]:
+    """Publish a shard, give up the claim on it; its report, and the seconds this took."""
     start = time.perf_counter()
-    report = shard.report()
-    write_shard(job.root, job.plan, shard.shard_id, shard.codes_nTD, report)
-    meter.add("write", time.perf_counter() - start)
-    return report
+    report, claim = shard.report(), str(shard.shard_id)
+    with job.builder.fenced(claim):
+        write_shard(job.root, job.plan, shard.shard_id, shard.codes_nTD, report)
+    job.builder.release(claim)
+    return report, time.perf_counter() - start

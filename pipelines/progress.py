@@ -51,6 +51,10 @@ class Meter:
         self._bar.set_postfix_str(f"{rate / 1e6:.1f} MB/s, slowest: {self.slowest}", refresh=False)
         self._bar.update(num_images)
 
+    def skip(self, num_images: int) -> None:
+        """Fill the bar by images that another process has built."""
+        self._bar.update(num_images)
+
     @property
     def slowest(self) -> str:
         """The stage that was busy longest."""

@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from stores.codecs import Codec as Codec
     from stores.codecs import get_codec as get_codec
     from stores.create import create_store as create_store
+    from stores.lock import Builder as Builder
     from stores.lock import build_lock as build_lock
+    from stores.lock import evict as evict
+    from stores.lock import join_build as join_build
     from stores.manifest import Manifest as Manifest
     from stores.manifest import load_manifest as load_manifest
     from stores.plan import Plan as Plan
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from stores.zarr_store import write_shard as write_shard
 
 _HOME = {
+    "Builder": "lock",
     "CODECS": "codecs",
     "Codec": "codecs",
     "CosineStats": "report",
@@ -41,8 +45,10 @@ _HOME = {
     "build_lock": "lock",
     "check_space": "space",
     "create_store": "create",
+    "evict": "lock",
     "finish_store": "zarr_store",
     "get_codec": "codecs",
+    "join_build": "lock",
     "load_manifest": "manifest",
     "load_plan": "plan",
     "open_store": "reader",

@@ -33,7 +33,11 @@ class FormatVersionError(StoreError, ValueError):
 
 
 class LockedStoreError(StoreError, BlockingIOError):
-    """Another process is building this store."""
+    """Another process is building this store, or has taken over from this one."""
+
+
+class ReadOnlyStoreError(StoreError, PermissionError):
+    """The store has to be written, and cannot be."""
 
 
 class DiskFullError(StoreError):

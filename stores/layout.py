@@ -13,6 +13,8 @@ KEYS = "keys"
 REPORTS = "reports"
 LOGS = "logs"
 LOCK = f"{LOGS}/lock"
+"""Of earlier versions."""
+CLAIMS = f"{LOGS}/claims"
 PARTIAL = ".partial"
 """Suffix of a file that is still being written: `<name>.<process id>-<8 hex digits>.partial`."""
 

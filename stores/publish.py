@@ -2,13 +2,26 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from stores.canonical import canonical_json
 from stores.layout import FOLDERS, PARTIAL, is_temporary
+
+_fence: ContextVar[Callable[[], None]] = ContextVar("fence", default=lambda: None)
+
+
+@contextmanager
+def fenced(check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each file that the block publishes gets its real name; what it raises prevents that."""
+    token = _fence.set(check)
+    try:
+        yield
+    finally:
+        _fence.reset(token)
 
 
 @contextmanager
@@ -23,7 +36,12 @@ def publish(path: Path) -> Iterator[Path]:
     try:
         yield partial
         _sync(partial)
-        partial.replace(path)
+        _fence.get()()
+        try:
+            partial.replace(path)
+        except FileNotFoundError:
+            _fence.get()()  # the process that took over from us has removed our private file
+            raise
         _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
@@ -49,14 +67,21 @@ def make_folder(folder: Path) -> None:
     _sync(folder.parent)
 
 
-def remove_partials(root: Path) -> list[Path]:
-    """Delete the files that killed writers of a store left half-written; call it only while holding the build lock."""
-    found = (path for folder in ("", *FOLDERS) for path in (root / folder).glob(f"*{PARTIAL}"))
+def remove_partials(root: Path, names: Iterable[str] | None = None) -> list[Path]:
+    """Delete what dead writers left half-written: of these files of a store, or of all.
+
+    Call it only while holding the claim on them.
+    """
+    if names is None:
+        patterns = [f"{folder}/*{PARTIAL}".lstrip("/") for folder in ("", *FOLDERS)]
+    else:
+        patterns = [f"{name}.*{PARTIAL}" for name in names]
+    found = (path for pattern in patterns for path in root.glob(pattern))
     stale = sorted(
         path for path in found if path.is_file() and is_temporary(path.relative_to(root).as_posix())
     )
     for path in stale:
-        path.unlink()
+        path.unlink(missing_ok=True)  # its writer may live and have noticed
     return stale
 
 

@@ -1,6 +1,7 @@
 """Write a store: which shards are missing, one shard at a time, and the manifest when all are there."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from stores.shard import shard_buffers, shard_bytes, write_buffers
 from stores.space import reporting_full_disk
 
 
-def pending_shards(root: Path, plan: Plan) -> list[int]:
-    """Shards of a created store that are still to be written, ascending."""
+def pending_shards(root: Path, plan: Plan, among: Iterable[int] | None = None) -> list[int]:
+    """Shards of a created store that are still to be written: all of them ascending, or those `among` some."""
     store = store_digest(root, plan)
-    return [shard for shard in range(plan.num_shards) if not _is_done(root, plan, store, shard)]
+    shards = range(plan.num_shards) if among is None else among
+    return [shard for shard in shards if not _is_done(root, plan, store, shard)]
 
 
 def write_shard(

@@ -1,5 +1,7 @@
 """Errors a user can cause. Each message says what was expected, what was found and what to do."""
 
+import copyreg
+
 
 class ViralError(Exception):
     """Base of every error of the method; the command line prints it in one line and exits with 2."""
@@ -15,6 +17,10 @@ class UnknownNameError(ViralError, ValueError):
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         super().__init__(f"Unknown {kind} {name!r}. Known: {', '.join(sorted(known))}.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # It travels from process to process as the message that it has become.
+        return copyreg.__newobj__, (type(self), *self.args)  # type: ignore[attr-defined]
 
 
 class ConfigError(ViralError, ValueError):

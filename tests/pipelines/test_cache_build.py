@@ -2,6 +2,8 @@
 
 import json
 import signal
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines import cache_shards
+from pipelines import cache_decode, cache_shards
 from pipelines.cache_build import build_cache
 from pipelines.cache_decode import SquareDataset, decoded_batches, shard_batches
 from pipelines.cache_plan import plan_cache, read_source
@@ -18,7 +20,7 @@ from stores import CODECS, get_codec, load_manifest, open_store
 from stores.errors import CodecError, FingerprintError, IncompleteStoreError, PlanError, StoreError
 from tests.pipelines.pictures import MICRO, store_bytes, write_pictures
 from viral.data.images import decode_image, to_square
-from viral.errors import DataError
+from viral.errors import ConfigError, DataError, WeightsError
 from viral.teachers.teacher import Teacher
 
 
@@ -128,7 +130,82 @@ def test_workers_batches_and_codes_do_not_depend_on_each_other(request_, tmp_pat
 def test_batches_never_cross_a_shard(request_):
     teacher = request_.load_teacher()
     plan = planned_cache(request_, teacher).plan
-    assert shard_batches(plan, [0, 2], 3) == [[0, 1, 2], [3], [8, 9, 10]]
+    assert list(shard_batches(plan, [0, 2], 3)) == [[0, 1, 2], [3], [8, 9, 10]]
+
+
+def test_large_batches_are_put_together_from_chunks(request_, tmp_path, monkeypatch):
+    whole = build_cache(request_)
+    monkeypatch.setattr(cache_decode, "CHUNK", 2)
+    for workers in (0, 1):
+        out = tmp_path / f"chunks-{workers}"
+        assert store_bytes(build_cache(replace(request_, out=out, workers=workers)).root) == store_bytes(
+            whole.root
+        )
+
+
+def test_shards_are_asked_for_when_they_are_needed(request_):
+    """What is asked for is claimed: a process must not take shards that it gets to only much later."""
+    plan = planned_cache(request_, request_.load_teacher()).plan
+    asked = []
+    shard_ids = (asked.append(shard_id) or shard_id for shard_id in [0, 1, 2])
+    batches = decoded_batches(
+        SquareDataset(plan, request_.images, 64), shard_ids, batch_size=4, workers=0, pin=False
+    )
+    for count, batch in enumerate(batches):
+        assert batch.shard_id == count
+        assert asked == list(range(count + 1))
+
+
+def test_several_shards_are_written_at_once_and_few_wait(request_, monkeypatch):
+    write, lock, writing, most = cache_shards.write_shard, threading.Lock(), [], []
+
+    def slow_write(*args):
+        with lock:
+            writing.append(args)
+            most.append(len(writing))
+        time.sleep(0.05)
+        write(*args)
+        with lock:
+            writing.remove(args)
+
+    opened, open_shard = [], cache_shards._OpenShard.__init__
+
+    def open_and_count(self, plan, shard_id):
+        opened.append(shard_id - len(list((request_.out / "reports").iterdir())))
+        open_shard(self, plan, shard_id)
+
+    monkeypatch.setattr(cache_shards, "write_shard", slow_write)
+    monkeypatch.setattr(cache_shards._OpenShard, "__init__", open_and_count)
+    write_pictures(request_.images, 30)
+    build_cache(replace(request_, shard_size=1))
+    assert max(most) == cache_shards.WRITERS
+    assert max(opened) <= cache_shards.WRITERS + cache_shards.WRITES_WAITING + 1
+
+
+def test_a_batch_that_does_not_fit_the_device_is_halved_and_so_are_the_next(request_, tmp_path, monkeypatch):
+    whole = build_cache(replace(request_, shard_size=11, batch_size=11, codec="fp16"))
+    forward, sizes = Teacher.forward, []
+
+    def forward_few(self, squares):
+        sizes.append(len(squares))
+        if len(squares) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, squares)
+
+    monkeypatch.setattr(Teacher, "forward", forward_few)
+    request = replace(request_, out=tmp_path / "small", shard_size=11, batch_size=8, codec="fp16")
+    small = build_cache(request)
+    assert sizes == [8, 4, 2, 2, 2, 2, 2, 1]
+    found, expected = (
+        open_store(result.root).read_many(small.planned.plan.keys).astype(np.float32)
+        for result in (small, whole)
+    )
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    monkeypatch.setattr(
+        Teacher, "forward", lambda self, squares: forward_few(self, squares.repeat(4, 1, 1, 1))
+    )
+    with pytest.raises(ConfigError, match="does not fit the memory of cpu, not even with one image"):
+        build_cache(replace(request, out=tmp_path / "none"))
 
 
 def test_a_file_that_changes_after_planning_is_rejected(request_):
@@ -147,8 +224,9 @@ def test_small_shared_memory_is_not_used(request_, monkeypatch):
     through_memory = next(decoded_batches(dataset, [0], batch_size=4, workers=1, pin=False))
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     through_pipe = next(decoded_batches(dataset, [0], batch_size=4, workers=1, pin=False))
-    assert isinstance(through_pipe.squares, np.ndarray)
-    assert np.array_equal(through_memory.squares.numpy(), through_pipe.squares)
+    (in_memory,), (in_pipe,) = through_memory.squares, through_pipe.squares
+    assert isinstance(in_pipe, np.ndarray)
+    assert np.array_equal(in_memory.numpy(), in_pipe)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +275,19 @@ def test_features_that_are_not_finite_stop_the_build(request_, monkeypatch):
         out = request_.out / codec
         with pytest.raises(CodecError, match=r"'000.png' are not finite.*--dtype float32"):
             build_cache(replace(request_, codec=codec, out=out))
+
+
+def test_weights_that_give_no_numbers_stop_the_build_before_a_shard_is_published(request_):
+    """One NaN among the weights of a real checkpoint file."""
+    from safetensors.torch import save_file
+
+    state = request_.load_teacher().backbone.state_dict()
+    state["norm.weight"][0] = float("nan")
+    save_file(state, request_.images.parent / "nan.safetensors")
+    with pytest.raises((CodecError, WeightsError), match=r"not finite"):
+        build_cache(replace(request_, weights=str(request_.images.parent / "nan.safetensors")))
+    assert not list(request_.out.glob("codes/c.*.0.0"))
+    assert not list(request_.out.glob("reports/*.json"))
 
 
 def test_a_stop_request_keeps_whole_shards_and_resumes(request_, tmp_path, monkeypatch):

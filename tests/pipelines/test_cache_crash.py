@@ -4,6 +4,7 @@ The command runs in forked processes, which spares each of them the seconds of i
 the installed console script instead.
 """
 
+import itertools
 import multiprocessing
 import os
 import random
@@ -27,22 +28,27 @@ def _arguments(images, out):
     return ["cache", "build", *(f"--{name}={value}" for name, value in settings.items())]
 
 
-def _viral(arguments, stderr):
+def _viral(arguments, environment, stderr):
     from cli.main import main
 
+    os.environ |= environment
     file = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, sys.stderr.fileno())
     sys.argv = ["viral", *arguments]
     main()
 
 
+_count = itertools.count()
+
+
 class _Forked:
     """`viral cache build` in a fork of this process."""
 
-    def __init__(self, images, out):
-        self.stderr = out.parent / "stderr.txt"
+    def __init__(self, images, out, **environment):
+        self.stderr = out.parent / f"stderr-{next(_count)}.txt"
         context = multiprocessing.get_context("fork")
-        self.process = context.Process(target=_viral, args=(_arguments(images, out), self.stderr))
+        arguments = (_arguments(images, out), environment, self.stderr)
+        self.process = context.Process(target=_viral, args=arguments)
         self.process.start()
 
     def running(self):
@@ -59,11 +65,13 @@ class _Forked:
 class _Script:
     """`viral cache build` as a user starts it."""
 
-    def __init__(self, images, out):
-        self.stderr = out.parent / "stderr.txt"
+    def __init__(self, images, out, **environment):
+        self.stderr = out.parent / f"stderr-{next(_count)}.txt"
         command = [str(CONSOLE_SCRIPT), *_arguments(images, out)]
         with self.stderr.open("w") as file:
-            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=file, env=os.environ | environment
+            )
 
     def running(self):
         return self.process.poll() is None
@@ -91,8 +99,8 @@ def uninterrupted(images, tmp_path_factory):
 
 
 def _kill_once(start, images, out, rng):
-    """Start the command, kill it a random moment after it took the lock or wrote a shard; its exit status."""
-    watched = rng.choice([out / "logs" / "lock", out / "reports"])
+    """Start the command, kill it a random moment after it claimed or wrote a shard; its exit status."""
+    watched = rng.choice([out / "logs" / "claims", out / "reports"])
     before = _touched(watched)
     build = start(images, out)
     while build.running() and _touched(watched) == before:
@@ -133,6 +141,70 @@ def test_the_console_script_survives_twenty_kills(images, uninterrupted, tmp_pat
     assert store_bytes(tmp_path / "store") == uninterrupted
 
 
+RANKS = 3
+
+
+def _kill_among_many(start, images, out, kills, seed):
+    """Several processes build one store; a random one is killed at a random moment and started again, many times."""
+
+    def begin(rank):
+        return start(images, out, RANK=str(rank), WORLD_SIZE=str(RANKS))
+
+    rng = random.Random(seed)
+    builders = [begin(rank) for rank in range(RANKS)]
+    in_the_middle = 0
+    while kills:
+        watched, rank = rng.choice([out / "logs" / "claims", out / "reports"]), rng.randrange(RANKS)
+        before = _touched(watched)
+        while builders[rank].running() and _touched(watched) == before:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.1))
+        in_the_middle += 0 < len(list((out / "reports").glob("*.json"))) < 20
+        builders[rank].kill()
+        if _ended(builders[rank]) == 0:  # they got through; start over for the kills that are left
+            assert [_ended(builder) for builder in builders] == [0] * RANKS
+            shutil.rmtree(out)
+            builders = [begin(other) for other in range(RANKS)]
+        else:
+            kills -= 1
+            builders[rank] = begin(rank)
+    assert [_ended(builder) for builder in builders] == [0] * RANKS
+    assert in_the_middle, "no kill fell into the middle of a build"
+
+
+def _ended(builder):
+    status = builder.wait()
+    assert status in (0, -signal.SIGKILL), builder.stderr.read_text()
+    return status
+
+
+def test_processes_that_die_and_return_build_the_same_store(images, uninterrupted, tmp_path):
+    _kill_among_many(_Forked, images, tmp_path / "store", kills=6, seed=2)
+    assert store_bytes(tmp_path / "store") == uninterrupted
+    assert not list((tmp_path / "store" / "logs" / "claims").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_two_hundred_kills_among_several_processes(images, uninterrupted, tmp_path):
+    _kill_among_many(_Forked, images, tmp_path / "store", kills=200, seed=3)
+    assert store_bytes(tmp_path / "store") == uninterrupted
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_survivors_finish_without_the_dead(images, uninterrupted, tmp_path):
+    out = tmp_path / "store"
+    builders = [_Script(images, out, RANK=str(rank), WORLD_SIZE="3") for rank in range(3)]
+    while not list((out / "reports").glob("*.json")):
+        assert any(builder.running() for builder in builders)
+        time.sleep(0.002)
+    builders[0].kill()
+    builders[0].wait()
+    assert [builder.wait() for builder in builders[1:]] == [0, 0]
+    assert store_bytes(out) == uninterrupted
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of its own, with room for the bytes of a store but not for all of its files."""
@@ -169,3 +241,13 @@ def test_a_store_that_cannot_fit_is_refused_before_anything_is_written(images, s
     assert refused.stderr.read_text().startswith("error: ")
     assert "are free" in refused.stderr.read_text()
     assert not (small_disk / "store").exists()
+
+
+def test_a_read_only_store_is_one_clear_error(images, small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    refused = _Forked(images, small_disk)
+    assert refused.wait() == 2
+    assert refused.stderr.read_text() == (
+        f"error: {small_disk} cannot be written (Read-only file system); "
+        "give write permission, or choose another --out.\n"
+    )
