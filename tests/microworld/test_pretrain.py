@@ -1,5 +1,6 @@
 """Pre-training: every script runs, writes what `parts` promises, and repeats itself to the byte."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +8,17 @@ import pytest
 import torch
 
 from viral.data.tokens import IGNORE
-from viral.microworld.cells import NOTHING
+from viral.microworld.cells import NOTHING, text_map
 from viral.microworld.models import VOCABULARY
 from viral.microworld.parts import PROJECTOR_FILE, TEACHER_FILE, parts
-from viral.microworld.pretrain.corpus import pictures
+from viral.microworld.pretrain.corpus import line_exercise, pictures
 from viral.microworld.pretrain.llm import train_llm
 from viral.microworld.pretrain.projector import plain_batch, train_projector
 from viral.microworld.pretrain.targets import patch_targets
 from viral.microworld.pretrain.teacher import train_teacher
 from viral.microworld.pretrain.tokenizer import FIXED, train_tokenizer
 from viral.microworld.pretrain.tower import train_tower
-from viral.microworld.scenes import COLOURS, SHAPES
+from viral.microworld.scenes import COLOURS, SHAPES, sample_scene, scene_rng
 from viral.microworld.teacher import MICRO_TEACHER
 from viral.mllm.assemble import assemble_student
 from viral.teachers.load import load_teacher
@@ -71,7 +72,7 @@ def test_stage_one_supervises_caption_and_line_end_only(trained: Path) -> None:
     assert spoken == ["one red star\n", "two blue rings on sand\n"]
 
 
-def test_the_tokenizer_keeps_every_sentence_in_one_token(tokenizer) -> None:
+def test_the_tokenizer_keeps_every_fixed_text_in_one_token(tokenizer) -> None:
     assert len(tokenizer) == VOCABULARY
     assert all(len(tokenizer(text, add_special_tokens=False)["input_ids"]) == 1 for text in FIXED)
 
@@ -107,3 +108,18 @@ def test_offsets_lead_to_the_middle_of_a_thing() -> None:
             thing = min(scene.things, key=lambda thing: np.hypot(thing.x - x, thing.y - y))
             assert np.hypot(thing.x - x, thing.y - y) < 0.05
             assert SHAPES.index(thing.shape) == targets["shape"][index, patch]
+
+
+def test_a_line_exercise_reads_rows_and_columns() -> None:
+    scene = sample_scene(scene_rng(11, 0))
+    words = re.findall(r"\[[^\]]+\]", text_map(scene))
+    asked = set()
+    for index in range(120):
+        question, answer = line_exercise(scene, scene_rng(12, index))
+        match = re.fullmatch(r"Read (row|column) (\d)\.", question)
+        assert match
+        start = int(match[2]) - 1
+        line = words[8 * start : 8 * start + 8] if match[1] == "row" else words[start::8]
+        assert answer == "".join(line)
+        asked.add(question)
+    assert len(asked) == 16

@@ -8,7 +8,7 @@ from typing import Any
 
 from viral.benchmarks.files import write_counts
 from viral.microworld.files import new_folder, save_picture, write_lines
-from viral.microworld.prompts import choices_of, cv_bench_prompt
+from viral.microworld.prompts import ORDER, choices_of, cv_bench_prompt
 from viral.microworld.questions import (
     Question,
     colour_question,
@@ -19,12 +19,11 @@ from viral.microworld.questions import (
     related_pairs,
     relation_question,
 )
-from viral.microworld.scenes import SHAPES, Rng, Scene, Thing, draw, sample_scene, scene_rng
+from viral.microworld.scenes import MAX_OF_A_SHAPE, SHAPES, Rng, Scene, Thing, draw, sample_scene, scene_rng
 
 CV_BENCH_STREAM, MMVP_STREAM, POPE_STREAM = 2, 3, 4
 """Scene streams; the instruction data use another, so that no benchmark picture was trained on."""
 POPE_SPLITS = ("random", "popular", "adversarial")
-MAX_COUNT = 5
 
 
 def write_benchmarks(
@@ -121,7 +120,7 @@ def write_pope(root: Path, num_images: int, seed: int) -> None:
 
 
 def _count_item(rng: Rng, index: int) -> tuple[Scene, Question, list[Thing]]:
-    wanted = 1 + index % MAX_COUNT
+    wanted = 1 + index % MAX_OF_A_SHAPE
     while True:
         scene = sample_scene(rng)
         shapes = [shape for shape in scene.shapes if scene.count(shape) == wanted]
@@ -160,7 +159,10 @@ def _blind_pair(rng: Rng, pair: int, asked: set[str]) -> tuple[str, list[str], l
         question, other_answer, other_scene = made
         text = either_or(question, other_answer, rng).text
         if text not in asked:
-            return text, [question.answer.capitalize(), other_answer.capitalize()], [scene, other_scene]
+            sides = sorted(
+                [(question.answer, scene), (other_answer, other_scene)], key=lambda side: ORDER.index(side[0])
+            )
+            return text, [answer.capitalize() for answer, _ in sides], [scene for _, scene in sides]
 
 
 def _swapped_places(scene: Scene, rng: Rng) -> tuple[Question, str, Scene] | None:

@@ -10,6 +10,7 @@ from viral.microworld.models import GRID, IMAGE_SIZE, PATCH_SIZE
 from viral.microworld.scenes import COLOURS, GROUNDS, SHAPES, Scene, Thing, corners
 
 NOTHING = -1
+"""In place of a thing's index: plain ground or padding."""
 MIN_COVER = 0.2
 """A patch shows a thing if the thing covers at least this share of it."""
 BLANK = "[blank]"

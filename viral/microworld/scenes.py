@@ -87,6 +87,7 @@ COMPANION = {shape: SHAPES[index ^ 1] for index, shape in enumerate(SHAPES)}
 COUNT_WEIGHTS = np.array([0.40, 0.20, 0.16, 0.13, 0.11])
 """Probability of 1, 2, ... things of one shape."""
 MAX_OF_A_SHAPE = len(COUNT_WEIGHTS)
+"""The largest number of things of one shape."""
 
 
 @dataclass(frozen=True, slots=True)

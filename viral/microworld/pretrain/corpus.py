@@ -35,13 +35,9 @@ def pictures(
 def web_caption(scene: Scene, rng: Rng) -> str:
     """A stage-1 caption: some tell what an alt text tells, some list what there is, some say where."""
     kind = rng.random()
-    return (
-        global_caption(scene, rng)
-        if kind < 0.2
-        else listing(scene)
-        if kind < 0.6
-        else description(scene, rng)
-    )
+    if kind < 0.2:
+        return global_caption(scene, rng)
+    return listing(scene) if kind < 0.6 else description(scene, rng)
 
 
 def conversation(index: int, seed: int) -> tuple[Template, Turns]:

@@ -1,8 +1,8 @@
 """The language model: a small Llama that reads about scenes before it ever sees one.
 
-It meets maps with captions as plain text, and conversations about maps in the Vicuna format with both system
-wordings: counting, comparing places, option letters, yes and no. Answers weigh more than the rest of the text,
-as a chat-tuned model's would.
+It meets maps with captions as plain text, and conversations about maps and descriptions in the Vicuna format with
+both system wordings: counting, comparing places, option letters, yes and no. Answers weigh more than the rest of
+the text, as a chat-tuned model's would.
 """
 
 import itertools

@@ -16,7 +16,7 @@ LOG_EVERY = 50
 
 
 def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.05) -> AdamW:
-    """The optimizer of all parts, over the parameters that are trained."""
+    """AdamW with the settings all parts share, over the parameters that are trained."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     return AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay)
 

@@ -36,7 +36,9 @@ class Muon(torch.optim.Optimizer):
                 if weight.grad is None:
                     continue
                 state = self.state[weight]
-                mean = state.setdefault("momentum", torch.zeros_like(weight))
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                mean = state["momentum"]
                 mean.mul_(group["momentum"]).add_(weight.grad)
                 direction = orthogonal(weight.grad + group["momentum"] * mean)
                 weight.mul_(1 - group["lr"] * group["weight_decay"])

@@ -51,7 +51,7 @@ def train_tokenizer(seed: int) -> "PreTrainedTokenizerFast":
     fixed = re.compile("|".join(map(re.escape, FIXED)))
     spelt = (part for text in texts(seed, NUM_TEXTS) for part in fixed.split(text))
     tokenizer.train_from_iterator(spelt, trainer)
-    tokenizer.add_tokens([AddedToken(sentence, normalized=False) for sentence in FIXED])
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FIXED])
     bos = tokenizer.token_to_id(BOS)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos)])
     return PreTrainedTokenizerFast(

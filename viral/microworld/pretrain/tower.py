@@ -1,7 +1,7 @@
-"""The tower: the vision half of a CLIP trained on global captions, so that it keeps what captions tell.
+"""The tower: the vision half of a CLIP that was taught words per patch, then trained on global captions.
 
 CLIP had four hundred million pairs to find out which word belongs to which part of a picture. Here a lesson takes
-their place: for the first steps each patch learns the words for the shape and the colour it shows, in the layer a
+their place: for most steps each patch learns the words for the shape and the colour it shows, in the layer a
 LLaVA student reads, the last but one. All the rest is CLIP's own loss, which asks for no number, no place and no
 thing apart from its neighbours.
 """
