@@ -87,3 +87,43 @@ def test_every_file_of_a_store_is_written_under_a_name_that_is_ours_to_remove(tm
     kept = {to: path for path, to in written if to.exists()}  # a builder's own claim file is gone with it
     assert {to.relative_to(tmp_path).as_posix() for to in kept} == set(store_files(tmp_path))
     assert all(is_temporary(path.relative_to(tmp_path).as_posix()) for path in kept.values())
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_equal_values_give_equal_bytes(value):
+    shuffled = dict(reversed(value.items()))
+    assert canonical_json(value) == canonical_json(shuffled)
+    assert canonical_json(value).isascii()
+
+
+def test_nan_is_not_json():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json({"cosine": float("nan")})
+
+
+def test_the_seal_covers_every_byte(tmp_path):
+    path = tmp_path / "sealed.json"
+    body = {"name": "x", "n": 2.5, "text": "\u00e9"}
+    write_json(path, seal(body))
+    assert read_sealed(path) == body
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 3):  # three and eight are coprime: every place in a byte has its turn
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(DamagedStoreError):
+            read_sealed(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}\n", b'{"a":1}\n', b"[" * 100_000, b"\xff\xfe"])
+def test_other_files_are_damaged_not_a_crash(content, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(DamagedStoreError, match="checksum disagrees"):
+        read_sealed(tmp_path / "file")
+
+
+def test_reformatted_json_is_damaged(tmp_path):
+    write_json(tmp_path / "file", seal({"a": 1}))
+    (tmp_path / "file").write_bytes((tmp_path / "file").read_bytes().replace(b":", b": "))
+    with pytest.raises(DamagedStoreError):
+        read_sealed(tmp_path / "file")
