@@ -20,10 +20,18 @@ app = typer.Typer(
 
 _VFM = typer.Option(help="Teacher: dinov2 (= dinov2-b), dinov2-s, dinov2-l, dinov2-g, micro.")
 _DATA = typer.Option(
-    help="LLaVA .json or .jsonl; without it, every image below --images "
+    help="LLaVA .json or .jsonl, may be given several times; without it, every image below --images "
     "(neither: playground/llava_v1_5_mix665k.json and playground/llava-665k)."
 )
-_IMAGES = typer.Option(help="Folder that image paths are relative to; nothing outside it is read.")
+_IMAGES = typer.Option(
+    help="Folder that image paths are relative to; nothing outside it is read. "
+    "A .tar file in it (webdataset) is a folder of its members."
+)
+_TRUST = typer.Option(
+    "--trust-paths",
+    help="File images under name and size instead of hashing their content: quick on slow disks, but equal files "
+    "are encoded twice, and a changed file of the same size goes unnoticed. Recorded in the store.",
+)
 _OUT = typer.Option(help="Folder of the store (default: caches/VFM, with the profile if not paper).")
 _CODEC = typer.Option(help="int8 (half the bytes, cosine above 0.9995) or fp16 (exact).")
 _STORE = typer.Option(help="Store format.")
@@ -51,8 +59,9 @@ _PATH = typer.Argument(help="Folder of a feature store.", show_default=False)
 @app.command()
 def plan(
     vfm: Annotated[str, _VFM] = "dinov2",
-    data: Annotated[Path | None, _DATA] = None,
+    data: Annotated[list[Path] | None, _DATA] = None,
     images: Annotated[Path | None, _IMAGES] = None,
+    trust_paths: Annotated[bool, _TRUST] = False,
     out: Annotated[Path | None, _OUT] = None,
     codec: Annotated[str, _CODEC] = "int8",
     store: Annotated[str, _STORE] = "zarr",
@@ -75,6 +84,7 @@ def plan(
         vfm=vfm,
         data=data,
         images=images,
+        trust_paths=trust_paths,
         out=out,
         codec=codec,
         store=store,
@@ -95,8 +105,9 @@ def plan(
 @app.command()
 def build(
     vfm: Annotated[str, _VFM] = "dinov2",
-    data: Annotated[Path | None, _DATA] = None,
+    data: Annotated[list[Path] | None, _DATA] = None,
     images: Annotated[Path | None, _IMAGES] = None,
+    trust_paths: Annotated[bool, _TRUST] = False,
     out: Annotated[Path | None, _OUT] = None,
     codec: Annotated[str, _CODEC] = "int8",
     store: Annotated[str, _STORE] = "zarr",
@@ -117,6 +128,7 @@ def build(
         vfm=vfm,
         data=data,
         images=images,
+        trust_paths=trust_paths,
         out=out,
         codec=codec,
         store=store,

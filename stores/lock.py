@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from stores.errors import LockedStoreError, PlanError
-from stores.layout import FOLDERS, LOCK, LOGS, is_temporary
+from stores.layout import FOLDERS, HASHES, LOCK, LOGS, is_temporary
 from stores.mark import is_store
 from stores.publish import make_folder, remove_partials
 
@@ -23,7 +23,7 @@ def build_lock(root: Path) -> Iterator[None]:
         PlanError: `root` holds something that is not a store.
         LockedStoreError: another process is building it.
     """
-    _require_ours(root)
+    require_ours(root)
     make_folder(root / LOGS)
     path = root / LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -54,7 +54,12 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _require_ours(root: Path) -> None:
+def require_ours(root: Path) -> None:
+    """Make sure that `root` is a store, or a folder we may make one in.
+
+    Raises:
+        PlanError: it holds something else.
+    """
     if root.exists() and not root.is_dir():
         raise PlanError(f"{root} is a file; choose a new folder with --out.")
     if is_store(root):
@@ -67,9 +72,9 @@ def _require_ours(root: Path) -> None:
 
 
 def _foreign_entries(root: Path) -> Iterator[str]:
-    """What a creation cannot have left that was killed before its first file got its name, and with it our mark."""
+    """What neither a plan has left nor a creation killed before its first file got its name, and with it our mark."""
     for path in root.rglob("*"):
         name = path.relative_to(root).as_posix()
-        ours = name in (LOGS, *FOLDERS) if path.is_dir() else name == LOCK or is_temporary(name)
+        ours = name in (LOGS, *FOLDERS) if path.is_dir() else name in (LOCK, HASHES) or is_temporary(name)
         if not ours:
             yield name
