@@ -10,6 +10,8 @@ from viral.errors import DataError
 CHUNK_CHARS = 1 << 20
 MAX_VALUE_CHARS = 1 << 24
 """Of one value of a list. A broken file would otherwise be read to its end in search of a closing bracket."""
+MAX_CUT_NUMBER = 2
+"""Characters at the end of a chunk that may belong to the number before them: the `e-` of `1e-5`."""
 
 _SPACE = " \t\n\r"
 
@@ -103,14 +105,14 @@ class _Reader:
                 if len(self._text) - self._place > MAX_VALUE_CHARS or not self._more():
                     raise
                 continue
-            if end < len(self._text) or not self._more():  # a number may go on in the next chunk
+            if len(self._text) - end > MAX_CUT_NUMBER or not self._more():
                 self._place = end
                 return value
 
     def _more(self) -> bool:
         """Read on; doubling keeps the work of parsing a long value again linear."""
-        self._text = self._text[self._place :]
-        self._place = 0
-        chunk = self._file.read(max(CHUNK_CHARS, len(self._text)))
-        self._text += chunk
-        return bool(chunk)
+        chunk = self._file.read(max(CHUNK_CHARS, len(self._text) - self._place))
+        if not chunk:
+            return False
+        self._text, self._place = self._text[self._place :] + chunk, 0
+        return True
