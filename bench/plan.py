@@ -4,8 +4,9 @@
     python bench/plan.py --entries 20000 --growth   # 1x, 4x, 16x of a smaller one
 
 Image files are a few bytes each (planning decodes nothing), so "hash" shows the cost per file, not that of reading.
-Every figure comes from a process of its own. Memory: the peak resident size, and what importing torch and loading
-the smallest teacher had taken before planning began.
+Three lines for each size: seconds, seconds of CPU (which other work on the machine does not change much), and peak
+resident MB so far, all steps in one process. "start" is what importing torch and loading the smallest teacher take
+before planning begins.
 
 read        annotations -> image paths, and their check as conversations
 hash        first plan: find and hash every image file
@@ -23,13 +24,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 ENTRIES, IMAGES_PER_ENTRY, TEXT_ONLY_EVERY = 665_298, 380_000 / 665_298, 16
 TURNS, TAG, TEXT = 10, "<image>\n", "What is the colour of that thing over there beside the red house? " * 2
 GROWTH = (1, 4, 16)
 FOLDERS = ("coco/train2017", "gqa/images", "ocr_vqa/images", "textvqa/train_images", "vg/VG_100K")
-STEPS = ("read", "hash", "again", "trusted", "plan.json")
+STEPS = ("start", "read", "hash", "again", "trusted", "plan.json")
 
 
 def main() -> None:
@@ -39,73 +43,71 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=ENTRIES, help="annotation entries")
     parser.add_argument("--growth", action="store_true", help="also 4 and 16 times as many")
     parser.add_argument("--folder", type=Path, help="where to write the data (default: the temporary folder)")
-    parser.add_argument("--measure", choices=STEPS, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(measure(arguments.measure, arguments.folder)))
+        print(json.dumps(measure(arguments.folder)))
         return
-    print(
-        f"{'entries':>9} {'images':>8} {'MB':>6}"
-        + "".join(f"{step:>12}" for step in STEPS)
-        + "   s, then peak MB"
-    )
+    print(f"{'':36}" + "".join(f"{step:>11}" for step in STEPS))
     for factor in GROWTH if arguments.growth else (1,):
         report(arguments.entries * factor, arguments.folder)
 
 
 def report(num_entries: int, parent: Path | None) -> None:
-    """Make data of this size and print one line each of seconds and peak MB."""
+    """Make data of this size, plan it in a process of its own, and print what that took."""
     with tempfile.TemporaryDirectory(dir=parent) as name:
         folder = Path(name)
         num_images = write_data(folder, num_entries)
         size = (folder / "data.json").stat().st_size / 1e6
         time.sleep(3)  # files changed in the last two seconds are not remembered
-        found = {step: run(step, folder) for step in STEPS}
-    print(
-        f"{num_entries:>9} {num_images:>8} {size:>6.0f}"
-        + "".join(f"{found[step]['seconds']:>12.1f}" for step in STEPS)
-    )
-    print(" " * 25 + "".join(f"{found[step]['peak']:>12.0f}" for step in STEPS))
-    print(f"{'before':>25}" + "".join(f"{found[step]['before']:>12.0f}" for step in STEPS), flush=True)
+        command = [sys.executable, __file__, "--measure", "--folder", name]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    costs = [Cost(*cost) for cost in json.loads(done.stdout)]
+    print(f"{num_entries:,} entries, {num_images:,} images, {size:,.0f} MB")
+    for field in Cost._fields:
+        print(f"{field:>36}" + "".join(f"{getattr(cost, field):>11.1f}" for cost in costs), flush=True)
 
 
-def run(step: str, folder: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, "--measure", step, "--folder", str(folder)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout))
+class Cost(NamedTuple):
+    """Of one step."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_megabytes: float
 
 
-def measure(step: str, folder: Path) -> dict[str, float]:
-    """Seconds and MB of one step, in this process."""
-    from pipelines.cache_plan import plan_cache, read_source
-    from pipelines.cache_request import CacheRequest
-    from stores.canonical import canonical_json, seal
+def measure(folder: Path) -> list[Cost]:
+    """What each step costs in this process."""
+    costs = []
 
-    request = CacheRequest(
-        vfm="micro",
-        weights="random",
-        device="cpu",
-        data=folder / "data.json",
-        images=folder / "images",
-        out=folder / "store",
-        trust_paths=step == "trusted",
-    )
-    teacher = request.load_teacher()
-    before = peak_megabytes()
-    start = time.perf_counter()
-    source = read_source(request.data, request.images)
-    if step != "read":
-        start = time.perf_counter()
+    @contextmanager
+    def step() -> Iterator[None]:
+        start, cpu_start = time.perf_counter(), time.process_time()
+        yield
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        costs.append(Cost(time.perf_counter() - start, time.process_time() - cpu_start, peak))
+
+    with step():  # start
+        from pipelines.cache_plan import plan_cache, read_source
+        from pipelines.cache_request import CacheRequest
+        from stores.canonical import canonical_json, seal
+
+        data, images, out = folder / "data.json", folder / "images", folder / "store"
+        request = CacheRequest(vfm="micro", weights="random", device="cpu", data=data, images=images, out=out)
+        teacher = request.load_teacher()
+    with step():  # read
+        source = read_source(request.data, request.images)
+    with step():  # hash
         planned = plan_cache(request, source, teacher)
-        assert planned.num_read == (len(source.paths) if step == "hash" else 0), planned.num_read
-    if step == "plan.json":
-        start = time.perf_counter()
+    assert planned.num_read == len(source.paths), planned.num_read
+    with step():  # again
+        planned = plan_cache(request, source, teacher)
+    assert planned.num_read == 0, planned.num_read
+    with step():  # trusted
+        planned = plan_cache(replace(request, trust_paths=True), source, teacher)
+    with step():  # plan.json
         canonical_json(seal(planned.plan.to_json()))
-    return {"seconds": time.perf_counter() - start, "peak": peak_megabytes(), "before": before}
-
-
-def peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return costs
 
 
 def write_data(folder: Path, num_entries: int) -> int:

@@ -107,19 +107,6 @@ def test_a_folder_without_permission_is_a_reject_with_its_reason(open_folder, as
         read_source(None, root)
 
 
-def test_a_deep_folder_is_no_recursion(tmp_path):
-    here = os.open(tmp_path, os.O_RDONLY)
-    folder = here
-    for _ in range(1200):
-        os.mkdir("d", dir_fd=folder)
-        folder = os.open("d", os.O_RDONLY, dir_fd=folder)
-        os.close(here)
-        here = folder
-    os.close(os.open("x.jpg", os.O_CREAT, dir_fd=folder))
-    os.close(folder)
-    assert read_source(None, tmp_path).paths == ("d/" * 1200 + "x.jpg",)
-
-
 def many_empty_files(root: Path, number: int) -> None:
     root.mkdir()
     for index in range(number):
