@@ -16,7 +16,7 @@ from viral.data.keys import PATH_AND_SIZE
 from viral.errors import DataError
 from viral.teachers.teacher import Teacher
 
-__all__ = ["PlannedCache", "Source", "check_rejects", "plan_cache", "read_source"]
+__all__ = ["PlannedCache", "Source", "check_rejects", "plan_cache", "read_source", "store_spec"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class PlannedCache:
 
     plan: Plan
     source: Source
-    num_read: int
+    num_read: int = 0
     """Image files whose bytes had to be read; the others were trusted, unusable or known from an earlier plan."""
 
     @property
@@ -46,15 +46,7 @@ def plan_cache(
         DataError: no usable image, or more rejected ones than allowed.
         StoreError: unknown codec or store format; the folder is not ours.
     """
-    fingerprint = teacher.fingerprint() | ({"keys": PATH_AND_SIZE} if request.trust_paths else {})
-    spec = StoreSpec(
-        codec=request.codec,
-        grid=teacher.spec.grid,
-        dim=teacher.spec.dim,
-        fingerprint=fingerprint,
-        shard_size=request.shard_size,
-        store=request.store,
-    )
+    spec = store_spec(request, teacher)
     require_ours(request.folder)
     files, rejects, num_read = ImageFiles(source.root), list(source.rejects), 0
     first_path: dict[str, str] = {}
@@ -80,6 +72,18 @@ def plan_cache(
         raise DataError(f"No usable image below {source.root}: {_example(rejects)}. Check --images.")
     plan = Plan(spec=spec, keys=tuple(first_path), paths=tuple(first_path.values()), rejects=tuple(rejects))
     return PlannedCache(plan=plan, source=source, num_read=num_read)
+
+
+def store_spec(request: CacheRequest, teacher: Teacher) -> StoreSpec:
+    """What the requested store holds, whichever its images are."""
+    return StoreSpec(
+        codec=request.codec,
+        grid=teacher.spec.grid,
+        dim=teacher.spec.dim,
+        fingerprint=teacher.fingerprint() | ({"keys": PATH_AND_SIZE} if request.trust_paths else {}),
+        shard_size=request.shard_size,
+        store=request.store,
+    )
 
 
 def check_rejects(rejects: Sequence[Reject], num_images: int, request: CacheRequest) -> None:
