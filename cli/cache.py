@@ -20,10 +20,18 @@ app = typer.Typer(
 
 _VFM = typer.Option(help="Teacher; `viral teachers` lists them.")
 _DATA = typer.Option(
-    help="LLaVA .json or .jsonl; without it, every image below --images "
+    help="LLaVA .json or .jsonl, may be given several times; without it, every image below --images "
     "(neither: playground/llava_v1_5_mix665k.json and playground/llava-665k)."
 )
-_IMAGES = typer.Option(help="Folder that image paths are relative to; nothing outside it is read.")
+_IMAGES = typer.Option(
+    help="Folder that image paths are relative to; nothing outside it is read. "
+    "A .tar file in it (webdataset) is a folder of its members."
+)
+_TRUST = typer.Option(
+    "--trust-paths",
+    help="File images under name and size instead of hashing their content: quick on slow disks, but equal files "
+    "are encoded twice, and a changed file of the same size goes unnoticed. Recorded in the store.",
+)
 _OUT = typer.Option(help="Folder of the store (default: caches/VFM, with the profile if not paper).")
 _CODEC = typer.Option(
     help="fp16 or bf16 (exact), int8 (half of that, cosine 0.99997), lm4 (a quarter, 0.995); "
@@ -67,8 +75,9 @@ _PATH = typer.Argument(help="Folder of a feature store.", show_default=False)
 @app.command()
 def plan(
     vfm: Annotated[str, _VFM] = "dinov2",
-    data: Annotated[Path | None, _DATA] = None,
+    data: Annotated[list[Path] | None, _DATA] = None,
     images: Annotated[Path | None, _IMAGES] = None,
+    trust_paths: Annotated[bool, _TRUST] = False,
     out: Annotated[Path | None, _OUT] = None,
     codec: Annotated[str, _CODEC] = "int8",
     store: Annotated[str, _STORE] = "zarr",
@@ -92,6 +101,7 @@ def plan(
         vfm=vfm,
         data=data,
         images=images,
+        trust_paths=trust_paths,
         out=out,
         codec=codec,
         store=store,
@@ -113,8 +123,9 @@ def plan(
 @app.command()
 def build(
     vfm: Annotated[str, _VFM] = "dinov2",
-    data: Annotated[Path | None, _DATA] = None,
+    data: Annotated[list[Path] | None, _DATA] = None,
     images: Annotated[Path | None, _IMAGES] = None,
+    trust_paths: Annotated[bool, _TRUST] = False,
     out: Annotated[Path | None, _OUT] = None,
     codec: Annotated[str, _CODEC] = "int8",
     store: Annotated[str, _STORE] = "zarr",
@@ -140,6 +151,7 @@ def build(
         vfm=vfm,
         data=data,
         images=images,
+        trust_paths=trust_paths,
         out=out,
         codec=codec,
         store=store,

@@ -23,10 +23,13 @@ def plan_text(summary: "PlanSummary") -> str:
         {
             "teacher": _teacher(summary.teacher, summary.weights, summary.profile, summary.scramble_seed),
             "entries": f"{summary.num_entries:,}, of which {summary.num_text_only:,} are text only",
+            **_sources(summary),
             "images": f"{summary.num_images:,} distinct in {summary.num_image_files:,} files "
             f"({summary.num_duplicates:,} duplicates, {summary.num_rejects:,} unusable)",
+            **_folders(summary),
+            "keys": _keys(summary),
             "size": sizes,
-            "disk": f"{_bytes(summary.bytes_missing)} to write to {summary.out}, "
+            "disk": f"{_bytes(summary.bytes_missing)} to write to {_name(summary.out)}, "
             f"{_bytes(summary.bytes_free)} free",
             "time": f"about {_duration(summary.seconds)} on {summary.device} "
             f"({stages}; slowest: {summary.slowest_stage})",
@@ -83,7 +86,7 @@ def info_text(info: dict[str, Any]) -> str:
 
 def verify_text(report: "VerifyReport", recomputed: "RecomputeReport | None", *, repaired: bool) -> str:
     """What is damaged, or that nothing is."""
-    lines = report.problems[:MAX_LINES]
+    lines = [_name(problem) for problem in report.problems[:MAX_LINES]]
     if len(report.problems) > MAX_LINES:
         lines.append(f"... and {len(report.problems) - MAX_LINES} more")
     if report.bad_shards:
@@ -98,9 +101,38 @@ def verify_text(report: "VerifyReport", recomputed: "RecomputeReport | None", *,
             f"{_bytes(report.bytes_read)} read"
         )
     if recomputed:
-        lines += [f"{path}: its features point elsewhere" for path in recomputed.wrong]
+        lines += [f"{_name(path)}: its features point elsewhere" for path in recomputed.wrong]
         lines.append(f"recomputed {recomputed.num_images} images: worst cosine {recomputed.worst:.6f}")
     return "\n".join(lines)
+
+
+def _sources(summary: "PlanSummary") -> dict[str, str]:
+    """A line for each annotation file, if there are several or ids repeat."""
+    if len(summary.sources) == 1 and not summary.sources[0].num_repeated_ids:
+        return {}
+    return {
+        f"  {_name(source.name)}": f"{source.num_entries:,} entries, {source.num_text_only:,} text only, "
+        f"{source.num_images:,} images ({source.num_new_images:,} in no file above), "
+        f"{source.num_repeated_ids:,} repeated ids"
+        for source in summary.sources
+    }
+
+
+def _folders(summary: "PlanSummary") -> dict[str, str]:
+    """A line for each part of the data, if it has parts."""
+    lines = {
+        f"  {_name(folder)}": f"{count:,} files, {summary.rejects_by_folder.get(folder, 0):,} unusable"
+        for folder, count in list(summary.images_by_folder.items())[:MAX_LINES]
+    }
+    if len(summary.images_by_folder) > MAX_LINES:
+        lines["  ..."] = f"and {len(summary.images_by_folder) - MAX_LINES:,} more folders"
+    return lines
+
+
+def _keys(summary: "PlanSummary") -> str:
+    if summary.keys == "sha256":
+        return f"content of the files; {summary.num_files_read:,} had to be read"
+    return f"{summary.keys}: nothing was read; equal files stay apart, a changed file of the same size goes unnoticed"
 
 
 def _teacher(name: str, weights: str, profile: str, scramble_seed: int | None) -> str:
@@ -112,6 +144,11 @@ def _teacher(name: str, weights: str, profile: str, scramble_seed: int | None) -
 def _table(lines: dict[str, str]) -> str:
     width = max(map(len, lines))
     return "\n".join(f"{name:{width}}  {value}" for name, value in lines.items())
+
+
+def _name(text: str) -> str:
+    """A name as one printable line: file names may hold line breaks, and bytes that are no text."""
+    return text if text.isprintable() else repr(text)
 
 
 def _bytes(count: int) -> str:

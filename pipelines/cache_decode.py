@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
 from stores import Plan, Reject
-from viral.data.annotations import resolve_image
-from viral.data.images import decode_image, image_key, to_square
+from viral.data.image_files import ImageFiles, reject_reason
+from viral.data.images import decode_image, to_square
+from viral.data.keys import key_function
 from viral.errors import DataError, ImageError
 from viral.teachers.teacher import SQUARE_MODE
 
@@ -55,7 +56,8 @@ class SquareDataset(Dataset[Square]):
     """Squares by plan row."""
 
     def __init__(self, plan: Plan, root: Path, size: int) -> None:
-        self.plan, self.root, self.size = plan, root, size
+        self.plan, self.files, self.size = plan, ImageFiles(root), size
+        self._key_of = key_function(plan.spec.fingerprint)
 
     def __len__(self) -> int:
         return len(self.plan.keys)
@@ -67,14 +69,14 @@ class SquareDataset(Dataset[Square]):
         try:
             pixels = self._pixels(key, path)
         except (ImageError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
-            reject = Reject(path=path, reason=str(error), key=key)
-        except (OSError, MemoryError) as error:
-            failure = f"{path}: {error or type(error).__name__}"
+            reject = Reject(path=path, reason=reject_reason(error), key=key)
+        except (OSError, MemoryError, DataError) as error:
+            failure = f"{path!r}: {error or type(error).__name__}"
         return Square(row, pixels, reject, failure, time.perf_counter() - start)
 
     def _pixels(self, key: str, path: str) -> np.ndarray:
-        data = resolve_image(self.root, path).read_bytes()
-        if image_key(data) != key:
+        data = self.files.read(path)
+        if self._key_of(path, data) != key:
             raise ImageError("the file has changed since it was planned")
         return to_square(decode_image(data), self.size, SQUARE_MODE)
 

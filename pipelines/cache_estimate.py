@@ -1,5 +1,7 @@
 """What a planned cache will cost: bytes for each codec, room on the disk, time from a short calibration."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -7,11 +9,13 @@ import numpy as np
 
 from pipelines.cache_decode import SquareDataset, collate_squares
 from pipelines.cache_encode import Encoder
-from pipelines.cache_plan import PlannedCache, plan_cache, read_source
+from pipelines.cache_plan import PlannedCache, plan_cache
 from pipelines.cache_request import CacheRequest
+from pipelines.image_sources import SourceCount, read_source
 from stores import CODECS
 from stores.codecs import TABLE_SEED
 from stores.space import free_bytes, missing_bytes
+from viral.data.keys import CONTENT
 
 if TYPE_CHECKING:
     from viral.teachers.teacher import Teacher
@@ -29,13 +33,21 @@ class PlanSummary:
     profile: str
     scramble_seed: int | None
     codec: str
+    keys: str
+    """How images are filed: by content, or by trusted paths (`viral.data.keys`)."""
     device: str
+    sources: tuple[SourceCount, ...]
+    images_by_folder: dict[str, int]
+    """Image files asked for, by the first folder of their names; largest first."""
+    rejects_by_folder: dict[str, int]
     num_entries: int
     num_text_only: int
     num_image_files: int
     num_images: int
     num_duplicates: int
     num_rejects: int
+    num_files_read: int
+    """To be hashed; files that have not changed since an earlier plan are not read again."""
     num_shards: int
     bytes_by_codec: dict[str, int]
     bytes_missing: int
@@ -69,13 +81,18 @@ def _summarise(request: CacheRequest, planned: PlannedCache, teacher: "Teacher")
         profile=fingerprint["profile"],
         scramble_seed=fingerprint["scramble_seed"],
         codec=plan.spec.codec,
+        keys=fingerprint.get("keys", CONTENT),
         device=str(teacher.mean.device),
+        sources=source.counts,
+        images_by_folder=_by_folder(source.paths),
+        rejects_by_folder=_by_folder(reject.path for reject in plan.rejects),
         num_entries=source.num_entries,
         num_text_only=source.num_text_only,
         num_image_files=len(source.paths),
         num_images=len(plan.keys),
         num_duplicates=planned.num_duplicates,
         num_rejects=len(plan.rejects),
+        num_files_read=planned.num_read,
         num_shards=plan.num_shards,
         bytes_by_codec={
             name: replace(plan, spec=replace(plan.spec, codec=name)).total_bytes for name in CODECS
@@ -86,6 +103,11 @@ def _summarise(request: CacheRequest, planned: PlannedCache, teacher: "Teacher")
         slowest_stage=slowest,
         seconds=len(plan.keys) * per_image[slowest],
     )
+
+
+def _by_folder(names: Iterable[str]) -> dict[str, int]:
+    """Counts by first folder; data sets like LLaVA's are made of such parts, and lack whole ones."""
+    return dict(Counter(name.partition("/")[0] for name in names if "/" in name).most_common())
 
 
 def _calibrate(request: CacheRequest, planned: PlannedCache, teacher: "Teacher") -> dict[str, float]:

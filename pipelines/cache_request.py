@@ -1,6 +1,7 @@
 """What a user asks of stage one, with the defaults of the release's folder layout."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,10 @@ MAX_CPU_WORKERS, MAX_CUDA_WORKERS = 8, 32
 class CacheRequest:
     """One cache: whose features of which images, where to, and how fast.
 
-    `data` None with `images` given means every image below that folder. `weights` and `grid` None mean the
-    teacher's own; `device`, `batch_size` and `workers` None are chosen for the machine; `max_rejects` None allows
-    1 % of the images, but at least 10.
+    `data` may be several annotation files; None with `images` given means every image below that folder.
+    `trust_paths` files images under name and size instead of their content (`viral.data.keys`). `weights` and
+    `grid` None mean the teacher's own; `device`, `batch_size` and `workers` None are chosen for the machine;
+    `max_rejects` None allows 1 % of the images, but at least 10.
     """
 
     vfm: str = "dinov2"
@@ -34,8 +36,9 @@ class CacheRequest:
     dtype: str | None = None
     grid: int | None = None
     device: str | None = None
-    data: Path | None = None
+    data: Path | Sequence[Path] | None = None
     images: Path | None = None
+    trust_paths: bool = False
     out: Path | None = None
     codec: str = "int8"
     store: str = "zarr"

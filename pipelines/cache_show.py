@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stores import open_store
+from stores import FeatureStore, open_store
 from stores.publish import publish
 from viral.analysis.pca import pca_pictures
-from viral.data.images import decode_image, image_key, to_square
+from viral.data.images import decode_image, to_square
+from viral.data.keys import key_function
 from viral.errors import ImageError
 from viral.teachers.teacher import SQUARE_MODE
 
@@ -27,7 +28,7 @@ def show_image(root: Path, image: Path, out: Path) -> None:
         raise ImageError(
             f"Cannot read {image}: {error.strerror}. Give an image file with --image."
         ) from error
-    codes_1TD = store.read_many([image_key(data)])
+    codes_1TD = store.read_many([_find_key(store, image, data)])
     spec = store.manifest.spec
     features_1TD = store.codec.decode(codes_1TD, store.tables)
     (colours,) = pca_pictures([features_1TD[0]], spec.grid)
@@ -37,3 +38,11 @@ def show_image(root: Path, image: Path, out: Path) -> None:
     both = Image.fromarray(np.hstack([square, np.asarray(patches)]))
     with publish(out) as partial:
         both.save(partial, format="PNG")
+
+
+def _find_key(store: FeatureStore, image: Path, data: bytes) -> str:
+    """Key of an image, which may be filed under any tail of its path: nobody has said where the image root is."""
+    key_of = key_function(store.manifest.spec.fingerprint)
+    parts = image.resolve().parts[1:]
+    keys = [key_of("/".join(parts[start:]), data) for start in range(len(parts))]
+    return next((key for key in keys if key in store), keys[-1])

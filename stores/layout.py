@@ -15,6 +15,8 @@ LOGS = "logs"
 LOCK = f"{LOGS}/lock"
 """Of earlier versions."""
 CLAIMS = f"{LOGS}/claims"
+HASHES = f"{LOGS}/hashes"
+"""What planning remembers of image files; a plan may write it before there is a store."""
 PARTIAL = ".partial"
 """Suffix of a file that is still being written: `<name>.<process id>-<8 hex digits>.partial`."""
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from stores import owners
 from stores.errors import DiskFullError, LockedStoreError, PlanError, ReadOnlyStoreError
-from stores.layout import CLAIMS, FOLDERS, LOCK, LOGS, is_temporary
+from stores.layout import CLAIMS, FOLDERS, HASHES, LOCK, LOGS, is_temporary
 from stores.mark import is_store
 from stores.owners import Owner, Watch
 from stores.publish import fenced, remove_partials, write_json
@@ -201,7 +201,7 @@ def join_build(root: Path, *, rank: int | None = None, name: str | None = None) 
         PlanError: `root` holds something that is not a store.
         ReadOnlyStoreError, DiskFullError: it cannot be written.
     """
-    _require_ours(root)
+    require_ours(root)
     is_new, left = not root.exists(), threading.Event()
     name = name or f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
     builder = Builder(root, Owner.here(name, rank))
@@ -259,7 +259,12 @@ def _naming_obstacles(root: Path) -> Iterator[None]:
         raise
 
 
-def _require_ours(root: Path) -> None:
+def require_ours(root: Path) -> None:
+    """Make sure that `root` is a store, or a folder we may make one in.
+
+    Raises:
+        PlanError: it holds something else.
+    """
     if root.exists() and not root.is_dir():
         raise PlanError(f"{root} is a file; choose a new folder with --out.")
     if is_store(root):
@@ -272,12 +277,12 @@ def _require_ours(root: Path) -> None:
 
 
 def _foreign_entries(root: Path) -> Iterator[str]:
-    """What a creation cannot have left that was killed before its first file got its name, and with it our mark."""
+    """What neither a plan has left nor a creation killed before its first file got its name, and with it our mark."""
     for path in root.rglob("*"):
         name = path.relative_to(root).as_posix()
         if path.is_dir():
             ours = name in (LOGS, CLAIMS, *FOLDERS)
         else:
-            ours = name == LOCK or name.startswith(f"{CLAIMS}/") or is_temporary(name)
+            ours = name in (LOCK, HASHES) or name.startswith(f"{CLAIMS}/") or is_temporary(name)
         if not ours:
             yield name

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from json.encoder import encode_basestring_ascii as json_string
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,13 @@ class Plan:
     def setup_bytes(self) -> int:
         """Bytes of keys and tables exactly, of the JSON files that name images from above."""
         num, tables = len(self.keys), self.codec.table_bytes(self.spec.num_tokens, self.spec.dim)
-        return 32 * num + tables + sum(len(path) + 72 for path in self.paths) + 8192
+        return 32 * num + tables + self._names_bytes + 8192
+
+    @cached_property
+    def _names_bytes(self) -> int:
+        """Of the names of images in `plan.json` and, of unusable ones, in `rejects.jsonl`; as JSON spells them."""
+        rows = sum(len(json_string(path)) + 70 for path in self.paths)
+        return rows + 2 * sum(len(canonical_json(asdict(reject))) for reject in self.rejects)
 
     def shard_bytes(self, shard_id: int) -> int:
         """Bytes of one shard exactly, and of its report from above."""

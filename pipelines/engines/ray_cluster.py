@@ -157,11 +157,12 @@ def _one_builder(request: CacheRequest, cluster: dict[str, float]) -> tuple[Cach
 
 def _everywhere(request: CacheRequest) -> CacheRequest:
     """The request with paths that mean the same in every process."""
-    data = DEFAULT_DATA if request.data is None and request.images is None else request.data
-    weights = request.weights
+    data, weights = request.data, request.weights
+    if not data:
+        data = [] if request.images else [DEFAULT_DATA]
     return replace(
         request,
-        data=data and data.absolute(),
+        data=[path.absolute() for path in ([data] if isinstance(data, Path) else data)],
         images=(request.images or DEFAULT_IMAGES).absolute(),
         out=request.folder.absolute(),
         weights=str(Path(weights).absolute()) if weights and Path(weights).is_file() else weights,

@@ -8,7 +8,7 @@ from pipelines.training.config import DataConfig
 from stores import FeatureStore, load_plan
 from viral.data.annotations import Sample, resolve_image
 from viral.data.dataset import read_image_bytes
-from viral.data.images import image_key
+from viral.data.keys import key_function
 from viral.errors import CacheMismatchError, ConfigError, DataError, ImageError
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,10 @@ def _rejected(root: Path, names: list[str], cache: Path, store: FeatureStore) ->
     """Reasons by image name. Only names the plan does not know (copies, renamed files) have to be hashed."""
     plan = load_plan(cache)
     planned = dict(zip(plan.paths, plan.keys, strict=True))
+    key_of = key_function(plan.spec.fingerprint)
     rejected, absent = {}, []
     for name in names:
-        key = planned.get(name) or image_key(read_image_bytes(root, name))
+        key = planned.get(name) or key_of(name, read_image_bytes(root, name))
         if key in store.rejects:
             rejected[name] = store.rejects[key]
         elif key not in store:

@@ -19,6 +19,7 @@ from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_par
 from viral.data.annotations import Sample, read_annotations
 from viral.data.conversation import get_template
 from viral.data.dataset import Encoding, Example, InstructionDataset, collate
+from viral.data.keys import content_key, key_function
 from viral.data.sampler import micro_batches
 from viral.device import pick_device
 from viral.errors import ConfigError, DataError
@@ -112,6 +113,7 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         pixels=student.pixels,
         max_length=config.data.max_length,
     )
+    key_of = key_function(store.manifest.spec.fingerprint) if store else content_key
     backend = backend_class(module, optimizer)
     run = Run(
         config=config,
@@ -119,7 +121,7 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         module=module,
         optimizer=optimizer,
         backend=backend,
-        dataset=InstructionDataset(samples, config.data.images, encoding, store),
+        dataset=InstructionDataset(samples, config.data.images, encoding, store, key_of),
         pad_token_id=student.tokenizer.pad_token_id,
         num_steps=config.optim.max_steps
         or config.optim.num_epochs * (len(samples) // config.data.batch_size),

@@ -44,7 +44,7 @@ def test_plan_build_info_verify_show(viral, folder):
     code, out, _ = viral("cache", "plan", *source, "--json")
     planned = json.loads(out)
     assert (code, planned["num_images"], planned["num_shards"]) == (0, 6, 2)
-    assert not Path("store").exists()
+    assert not Path("store", "plan.json").exists()
     code, out, _ = viral("cache", "plan", *source)
     assert code == 0
     assert "6 distinct in 6 files" in out
@@ -71,6 +71,42 @@ def test_plan_build_info_verify_show(viral, folder):
     assert code == 0
     with Image.open("picture.png") as picture:
         assert picture.size == (128, 64)
+
+
+def test_a_plan_counts_per_annotation_file_and_per_folder(viral, folder):
+    turns = '"conversations": [{"from": "human", "value": "<image>"}, {"from": "gpt", "value": "a"}]'
+    names = [
+        "images/000.png",
+        "images/001.png",
+        "other/gone.png",
+        "images/caf\\udce9\\n.png",
+        "images/000.png",
+    ]
+    for file, chosen in (("a.json", names[:3]), ("b.json", names[3:])):
+        (folder / file).write_text(
+            "[" + ", ".join(f'{{"id": "7", "image": "{n}", {turns}}}' for n in chosen) + "]"
+        )
+    source = [*MICRO, "--images", ".", "--data", "a.json", "--data", "b.json", "--out", "store"]
+    code, out, _ = viral("cache", "plan", *source, "--json")
+    planned = json.loads(out)
+    assert code == 0
+    counts = [
+        (source["name"], source["num_images"], source["num_new_images"]) for source in planned["sources"]
+    ]
+    assert counts == [("a.json", 3, 3), ("b.json", 2, 1)]
+    assert planned["images_by_folder"] == {"images": 3, "other": 1}
+    assert planned["rejects_by_folder"] == {"images": 1, "other": 1}
+    assert (planned["keys"], planned["num_files_read"]) == ("sha256", 2)
+    code, out, _ = viral("cache", "plan", *source, "--trust-paths")
+    assert code == 0
+    for words in (
+        "3 entries",
+        "2 repeated ids",
+        "other",
+        "1 unusable",
+        "path+size: nothing was read",
+    ):
+        assert words in out, out
 
 
 def test_verify_names_bad_shards_and_repair_lets_build_refill(viral, folder):
@@ -121,6 +157,7 @@ def test_recompute_notices_features_of_other_images(viral, folder):
 NOT_LLAVA = {
     "broken.json": "[{",
     "object.json": '{"image": "000.png"}',
+    "cut.json": '[{"image": "000.png", "conversations": [{"from": "human", "value": "<ima',
     "captions.json": '[{"image": "000.png", "caption": "a cat"}]',
     "missing.json": '[{"image": "gone.png", "conversations": [{"from": "human", "value": "<image>"}, '
     '{"from": "gpt", "value": "a"}]}]',
@@ -140,10 +177,16 @@ BAD_INPUT = {
     "no weights": (["--weights", "nowhere.safetensors"], "No teacher weights at nowhere.safetensors"),
     "weights that are none": (["--weights", "images/000.png"], "--weights FILE"),
     "broken JSON": (["--data", "broken.json"], "is not valid JSON"),
+    "JSON cut short": (["--data", "cut.json"], "cut.json is not valid JSON"),
+    "second file broken": (
+        ["--data", "missing.json", "--data", "broken.json"],
+        "broken.json is not valid JSON",
+    ),
     "JSON of another kind": (["--data", "object.json"], "holds no list of conversations"),
     "JSON of another data set": (["--data", "captions.json"], "has no 'conversations' list"),
     "only missing images": (["--data", "missing.json"], "No usable image"),
     "only images outside the root": (["--data", "outside.json"], "leaves the image root"),
+    "a tar file cut short": (["--images", "cut"], "0.tar' is no sound tar file"),
     "no images at all": (["--images", "empty"], "holds no image file"),
     "output of somebody else": (["--out", "thesis"], "not empty and no feature store"),
     "output is a file": (["--out", "broken.json"], "is a file"),
@@ -162,6 +205,8 @@ def test_bad_input_is_one_line_and_exit_code_2(viral, folder, case):
     (folder / "empty").mkdir()
     (folder / "thesis").mkdir()
     (folder / "thesis" / "chapter.tex").write_text("dear")
+    (folder / "cut").mkdir()
+    (folder / "cut" / "0.tar").write_bytes(b"short")
     write_pictures(folder / "torn", 3)
     for name in ("000.png", "001.png"):
         (folder / "torn" / name).write_bytes(name.encode())

@@ -16,10 +16,14 @@ from pipelines.cache_build import build_cache
 from pipelines.cache_decode import SquareDataset, decoded_batches, shard_batches
 from pipelines.cache_plan import plan_cache, read_source
 from pipelines.cache_request import CacheRequest
+from pipelines.cache_show import show_image
+from pipelines.cache_verify import verify_cache
 from stores import CODECS, get_codec, load_manifest, open_store
 from stores.errors import CodecError, FingerprintError, IncompleteStoreError, PlanError, StoreError
+from tests.data.test_image_files import write_tar
 from tests.pipelines.pictures import MICRO, store_bytes, write_pictures
-from viral.data.images import decode_image, to_square
+from viral.data.images import decode_image, image_key, to_square
+from viral.data.keys import path_and_size_key
 from viral.errors import ConfigError, DataError, WeightsError
 from viral.teachers.teacher import Teacher
 
@@ -215,6 +219,77 @@ def test_a_file_that_changes_after_planning_is_rejected(request_):
     square = SquareDataset(planned.plan, planned.source.root, 64)[3]
     assert square.reject.reason == "the file has changed since it was planned"
     assert not square.pixels.any()
+
+
+def test_an_image_that_changes_between_plan_and_build_never_gets_a_wrong_record(request_, monkeypatch):
+    """With trusted paths, too, where only another size can be noticed; with tar shards, where everything is."""
+    from pipelines import cache_build
+
+    plan = cache_build.plan_cache
+    shards = request_.images.parent / "shards"
+    write_tar(shards / "0.tar", {path.name: path.read_bytes() for path in sorted(request_.images.iterdir())})
+
+    def plan_and_change(*args, **options):
+        planned = plan(*args, **options)
+        Image.new("RGB", (9, 9)).save(request_.images / "003.png")
+        write_tar(
+            shards / "0.tar", {path.name: path.read_bytes() for path in sorted(request_.images.iterdir())}
+        )
+        return planned
+
+    monkeypatch.setattr(cache_build, "plan_cache", plan_and_change)
+    before = (request_.images / "003.png").read_bytes()
+    for kind in ({}, {"trust_paths": True}, {"images": shards}, {"images": shards, "trust_paths": True}):
+        (request_.images / "003.png").write_bytes(before)
+        write_tar(
+            shards / "0.tar", {path.name: path.read_bytes() for path in sorted(request_.images.iterdir())}
+        )
+        request = replace(request_, out=request_.out.with_name(f"store{len(kind)}{'images' in kind}"), **kind)
+        result = build_cache(request)
+        (reject,) = open_store(result.root).rejects.values()
+        assert reject == "the file has changed since it was planned"
+        assert len(open_store(result.root)) == 10
+
+
+def test_a_resumed_build_reads_each_image_only_where_it_has_to_decode_it(request_, monkeypatch):
+    monkeypatch.setattr("pipelines.hash_cache.SETTLED_NS", -(10**9))
+    assert build_cache(request_).planned.num_read == 11
+    (request_.out / "manifest.json").unlink()
+    (request_.out / "reports" / "1.json").unlink()
+    resumed = build_cache(request_)
+    assert (resumed.num_shards_built, resumed.planned.num_read) == (1, 0)
+
+
+def test_trusted_paths_give_the_same_features_and_are_verified_and_resumed_as_such(request_):
+    hashed = open_store(build_cache(request_).root)
+    trusted = replace(request_, out=request_.out.with_name("trusted"), trust_paths=True)
+    store = open_store(build_cache(trusted).root)
+    for path in ("000.png", "010.png"):
+        data = (request_.images / path).read_bytes()
+        assert np.array_equal(store.read(path_and_size_key(path, data)), hashed.read(image_key(data)))
+    report, recomputed = verify_cache(trusted.out, recompute=11, images=request_.images, device="cpu")
+    assert report.ok
+    assert (recomputed.num_images, recomputed.wrong) == (11, ())
+    show_image(trusted.out, request_.images / "004.png", request_.out.with_name("shown.png"))
+    with pytest.raises(FingerprintError, match=r"fingerprint.keys: found 'path\+size', expected None"):
+        build_cache(replace(trusted, trust_paths=False))
+    with pytest.raises(FingerprintError, match=r"fingerprint.keys: found None, expected 'path\+size'"):
+        build_cache(replace(request_, trust_paths=True))
+
+
+def test_names_with_line_breaks_and_bytes_that_are_no_text_are_built_and_verified(request_):
+    names = ["line\nbreak.png", "caf\udce9.png", "\u2028.png"]
+    for number, name in enumerate(names):
+        (request_.images / f"00{number}.png").rename(request_.images / name)
+    (request_.images / "bad\n\udcff.png").write_bytes(b"no picture")
+    result = build_cache(request_)
+    store = open_store(result.root)
+    for name in names:
+        assert image_key((request_.images / name).read_bytes()) in store
+    (line,) = (result.root / "rejects.jsonl").read_text("ascii").splitlines()
+    assert json.loads(line)["path"] == "bad\n\udcff.png"
+    assert verify_cache(result.root)[0].ok
+    assert build_cache(request_).num_shards_built == 0
 
 
 def test_small_shared_memory_is_not_used(request_, monkeypatch):

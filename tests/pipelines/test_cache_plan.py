@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from pipelines.cache_estimate import summarise_plan
 from pipelines.cache_plan import plan_cache, read_source
 from pipelines.cache_request import CacheRequest
-from stores import CODECS, create_store
+from stores import CODECS, build_lock, create_store
 from stores.errors import PlanError, UnknownCodecError
+from stores.space import missing_bytes
+from tests.data.test_image_files import write_tar
 from tests.pipelines.pictures import MICRO, write_pictures
 from viral.errors import ConfigError, DataError
 
@@ -22,8 +24,18 @@ CHAT = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "
 TEXT = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
 
 
+def files_below(root):
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
 def planned_cache(request, teacher):
     return plan_cache(request, read_source(request.data, request.images), teacher)
+
+
+@pytest.fixture(autouse=True)
+def _work_in_a_folder_of_its_own(tmp_path_factory, monkeypatch):
+    """The default --out is relative, and a plan may keep its hashes there."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +174,102 @@ def test_the_summary_tells_bytes_room_and_time(tmp_path):
     assert summary.bytes_by_codec["fp16"] > summary.bytes_by_codec["int8"] > 12 * 64 * 128
     assert summary.bytes_by_codec["int8"] - summary.bytes_by_codec["lm4"] == 12 * 64 * 64 - 4 * 16
     assert summary.seconds == pytest.approx(12 * max(summary.seconds_per_image.values()))
-    assert not (tmp_path / "store").exists(), "a plan writes nothing"
+    assert summary.num_files_read == 12
+    assert files_below(tmp_path / "store") <= {"logs/hashes"}, "a plan writes nothing but what it has hashed"
     create_store(tmp_path / "store", planned.plan)
     assert summarise_plan(request)[1].bytes_missing < summary.bytes_missing
+
+
+def test_a_second_plan_of_an_unchanged_folder_reads_nothing(tmp_path, teacher, monkeypatch):
+    monkeypatch.setattr("pipelines.hash_cache.SETTLED_NS", -(10**9))
+    write_pictures(tmp_path / "images", 4)
+    request = CacheRequest(**MICRO, images=tmp_path / "images", out=tmp_path / "store")
+    first, second = (planned_cache(request, teacher) for _ in range(2))
+    assert (first.num_read, second.num_read) == (4, 0)
+    assert first.plan == second.plan
+    with build_lock(request.out):  # the remembered hashes make the folder no foreign one
+        create_store(request.out, second.plan)
+    assert planned_cache(request, teacher).num_read == 0
+
+
+def test_a_foreign_folder_is_refused_before_anything_is_hashed_or_written(tmp_path, teacher):
+    write_pictures(tmp_path / "images", 1)
+    request = CacheRequest(**MICRO, images=tmp_path / "images", out=tmp_path / "images")
+    with pytest.raises(PlanError, match="not empty and no feature store"):
+        planned_cache(request, teacher)
+    assert files_below(tmp_path / "images") == {"000.png"}
+
+
+def test_a_read_only_folder_is_no_obstacle_to_a_plan(open_folder, as_nobody, teacher, monkeypatch):
+    monkeypatch.setattr("pipelines.hash_cache.SETTLED_NS", -(10**9))
+    write_pictures(open_folder / "images", 3)
+    request = CacheRequest(**MICRO, images=open_folder / "images", out=open_folder / "new" / "store")
+    with as_nobody():
+        planned = planned_cache(request, teacher)
+    assert planned.num_read == 3
+    assert not (open_folder / "new").exists()
+    with build_lock(request.out):
+        create_store(request.out, planned.plan)
+    assert planned_cache(request, teacher).num_read == 3
+    with as_nobody():
+        assert planned_cache(request, teacher).num_read == 0
+        assert missing_bytes(request.out, planned.plan) < planned.plan.total_bytes
+
+
+def test_images_without_permission_are_rejects(open_folder, as_nobody, teacher):
+    names = write_pictures(open_folder / "images", 3)
+    (open_folder / "images" / names[1]).chmod(0)
+    request = CacheRequest(**MICRO, images=open_folder / "images", out=open_folder / "store")
+    with as_nobody():
+        planned = planned_cache(request, teacher)
+    assert [(reject.path, reject.reason) for reject in planned.plan.rejects] == [
+        (names[1], "Permission denied")
+    ]
+    assert planned.plan.paths == (names[0], names[2])
+
+
+def test_tar_shards_and_the_folder_they_were_made_from_have_the_same_keys(tmp_path, teacher):
+    names = write_pictures(tmp_path / "images", 5)
+    members = {name: (tmp_path / "images" / name).read_bytes() for name in names}
+    write_tar(tmp_path / "shards" / "0.tar", members | {"000.json": b"{}"})
+    write_tar(tmp_path / "shards" / "1.tar", {"again.png": members[names[0]]})
+    folder, shards = (
+        planned_cache(CacheRequest(**MICRO, images=tmp_path / name, out=tmp_path / f"{name}-store"), teacher)
+        for name in ("images", "shards")
+    )
+    assert folder.plan.keys == shards.plan.keys
+    assert shards.plan.paths == tuple(f"0.tar/{name}" for name in names)
+    assert shards.num_duplicates == 1
+
+
+def test_trusted_paths_are_not_read_and_the_fingerprint_says_so(tmp_path, teacher):
+    (first, second) = write_pictures(tmp_path / "images", 2)
+    shutil.copy(tmp_path / "images" / first, tmp_path / "images" / "copy.png")
+    data = _annotations(
+        tmp_path / "data.json", [first, second, "copy.png", f"./{first}", "gone.png", "../x.png"]
+    )
+    request = CacheRequest(
+        **MICRO, data=data, images=tmp_path / "images", out=tmp_path / "store", trust_paths=True
+    )
+    planned = planned_cache(request, teacher)
+    assert planned.num_read == 0
+    assert planned.plan.spec.fingerprint == teacher.fingerprint() | {"keys": "path+size"}
+    assert planned.plan.paths == (first, second, "copy.png")
+    assert len(planned.plan.rejects) == 2
+    assert planned.num_duplicates == 1, "only another spelling of a path is known to be a copy"
+    hashed = planned_cache(replace(request, trust_paths=False), teacher)
+    assert len(hashed.plan.keys) == 2
+    assert not set(hashed.plan.keys) & set(planned.plan.keys)
+
+
+def test_the_size_of_names_is_foretold_as_json_spells_them(tmp_path, teacher):
+    write_pictures(tmp_path / "images", 1)
+    for number in range(50):
+        shutil.copy(tmp_path / "images" / "000.png", tmp_path / "images" / f"{'絵' * 40}{number}.png")
+        (tmp_path / "images" / f"{'絵' * 40}{number}.png").open("ab").write(bytes([number]))
+    request = CacheRequest(**MICRO, images=tmp_path / "images", out=tmp_path / "store")
+    plan = planned_cache(request, teacher).plan
+    with build_lock(request.out):
+        create_store(request.out, plan)
+    written = sum((request.out / name).stat().st_size for name in files_below(request.out))
+    assert plan.setup_bytes - 8192 < written < plan.setup_bytes

@@ -1,6 +1,5 @@
 """A small complete training situation: pictures, LLaVA annotations, a finished feature store, a student."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from stores import (
 )
 from stores.arrays import read_tables
 from tests import tiny
+from viral.data.keys import key_function
 
 DIM, NUM_IMAGES, NUM_TEXT = 20, 12, 4
 FINGERPRINT = {"teacher": "dinov2-b", "profile": "paper"}
@@ -58,7 +58,8 @@ def write_store(
     spec = StoreSpec(
         codec=codec, grid=(grid, grid), dim=DIM, fingerprint=fingerprint or FINGERPRINT, shard_size=8
     )
-    keys = tuple(hashlib.sha256((images / name).read_bytes()).hexdigest() for name in names)
+    key_of = key_function(spec.fingerprint)
+    keys = tuple(key_of(name, (images / name).read_bytes()) for name in names)
     plan = Plan(spec=spec, keys=keys, paths=tuple(names))
     create_store(root, plan)
     coder = get_codec(codec)

@@ -1,6 +1,7 @@
 """What does not fit a run is one line that names the remedy, before any work is done."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from pipelines.training.config import with_overrides
 from pipelines.training.folder import run_lock
 from pipelines.training.loop import train
-from stores.errors import IncompleteStoreError, MissingStoreError
+from stores.errors import IncompleteStoreError, MissingStoreError, UnknownKeyError
 from tests.training.conftest import turns, write_annotations, write_store
 from viral.errors import CacheMismatchError, ConfigError, DataError, UnknownNameError, WeightsError
 
@@ -94,6 +95,25 @@ def test_random_teacher_only_when_asked_for(config, world, tmp_path: Path):
     other = {**world, "cache": write_store(tmp_path / "cache", world["images"], names, fingerprint=random)}
     refused(config, other, tmp_path, CacheMismatchError, "set align.weights=random")
     run(config, other, tmp_path, align__weights="random")
+
+
+def test_a_cache_filed_by_trusted_paths_is_read_by_path_and_size(config, world, tmp_path: Path):
+    """Under another name for the same file, too; a file of another size is another image."""
+    names = [f"{index:02d}.png" for index in range(12)]
+    trusted = {"teacher": "dinov2-b", "profile": "paper", "keys": "path+size"}
+    images = tmp_path / "images"
+    shutil.copytree(world["images"], images)
+    other = {**world, "cache": write_store(tmp_path / "cache", images, names, fingerprint=trusted)}
+    annotations = write_annotations(tmp_path / "a.json", [*names[:-1], f"./{names[-1]}"])
+    overrides = {"data__annotations": str(annotations), "data__images": str(images)}
+    run(config, other, tmp_path, **overrides)
+    shutil.rmtree(tmp_path / "run")
+    with (images / names[-1]).open("ab") as file:
+        file.write(b"longer")
+    refused(config, other, tmp_path, CacheMismatchError, r"lacks 1 of 12 images, first ./11.png", **overrides)
+    annotations = write_annotations(tmp_path / "a.json", names)
+    with pytest.raises(UnknownKeyError, match="its file has changed since"):
+        run(config, other, tmp_path, **overrides)
 
 
 def test_skip_needs_a_cache(config, tmp_path: Path):

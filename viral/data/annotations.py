@@ -1,11 +1,12 @@
 """LLaVA's annotation format: a JSON list (or JSON lines) of conversations, each with at most one image."""
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from viral.data.conversation import IMAGE_TAG
+from viral.data.json_stream import json_values
 from viral.errors import DataError, ImageError
 
 _EXAMPLE = (
@@ -29,24 +30,21 @@ class Sample:
 
 
 def read_annotations(path: Path) -> list[Sample]:
-    """Read a LLaVA `.json` list or `.jsonl` file.
+    """Read a LLaVA `.json` list or `.jsonl` file whole; raises as `iter_annotations`."""
+    return list(iter_annotations(path))
+
+
+def iter_annotations(path: Path) -> Iterator[Sample]:
+    """Samples of a LLaVA `.json` list or `.jsonl` file, one at a time.
 
     Raises:
         DataError: missing file, broken JSON, or an entry that is not a LLaVA conversation.
     """
-    if not path.is_file():
-        raise DataError(f"No annotation file at {path}. Give a LLaVA .json or .jsonl file with --data.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".jsonl":
-            entries = [json.loads(line) for line in text.split("\n") if line.strip()]
-        else:
-            entries = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}. Expected entries like {_EXAMPLE}") from error
-    if not isinstance(entries, list) or not entries:
+    index = -1
+    for index, entry in enumerate(json_values(path)):
+        yield _sample(entry, f"{path} entry {index}")
+    if index < 0:
         raise DataError(f"{path} holds no list of conversations. Expected entries like {_EXAMPLE}")
-    return [_sample(entry, f"{path} entry {index}") for index, entry in enumerate(entries)]
 
 
 def resolve_image(root: Path, relative: str) -> Path:

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from viral.data.annotations import Sample, resolve_image
 from viral.data.conversation import Template
-from viral.data.images import PixelSpec, decode_image, image_key, mean_fill, to_square
+from viral.data.images import PixelSpec, decode_image, mean_fill, to_square
+from viral.data.keys import KeyOf, content_key
 from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue
 from viral.errors import DataError, ImageError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TargetReader(Protocol):
-    """What the trainer needs of a feature store: codes [T, W] by the SHA-256 of an image file."""
+    """What the trainer needs of a feature store: codes [T, W] by the key of an image file."""
 
     def read(self, key: str) -> np.ndarray:
         """Codes of one image."""
@@ -75,10 +76,15 @@ class InstructionDataset(Dataset[Example | Exception]):
     """LLaVA samples by index. A bad sample is returned as its error, for a worker cannot raise it legibly."""
 
     def __init__(
-        self, samples: Sequence[Sample], image_root: Path, encoding: Encoding, targets: TargetReader | None
+        self,
+        samples: Sequence[Sample],
+        image_root: Path,
+        encoding: Encoding,
+        targets: TargetReader | None,
+        key_of: KeyOf = content_key,
     ) -> None:
         self.samples, self.image_root = samples, image_root
-        self.encoding, self.targets = encoding, targets
+        self.encoding, self.targets, self.key_of = encoding, targets, key_of
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -109,7 +115,7 @@ class InstructionDataset(Dataset[Example | Exception]):
             return Example(sample.id, input_ids, labels, None, None)
         data = read_image_bytes(self.image_root, sample.image)
         square = to_square(decode_image(data), encoding.pixels.size, "pad", mean_fill(encoding.pixels.mean))
-        codes = self.targets.read(image_key(data)) if self.targets else None
+        codes = self.targets.read(self.key_of(sample.image, data)) if self.targets else None
         return Example(sample.id, input_ids, labels, square, codes)
 
 
