@@ -26,7 +26,7 @@ _DATA = typer.Option(
 _IMAGES = typer.Option(help="Folder that image paths are relative to; nothing outside it is read.")
 _OUT = typer.Option(help="Folder of the store (default: caches/VFM, with the profile if not paper).")
 _CODEC = typer.Option(help="int8 (half the bytes, cosine above 0.9995) or fp16 (exact).")
-_STORE = typer.Option(help="Store format.")
+_STORE = typer.Option(help="zarr (random access) or webdataset (tar files to stream from, too).")
 _PROFILE = typer.Option(
     help="paper; release (repeats the published code: CLIP pixels, scrambled linear layers); native (DINOv2's own)."
 )

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipelines.cache_request import DEFAULT_DATA, DEFAULT_IMAGES, CacheRequest
 from pipelines.progress import bar
-from stores import Plan, Reject, StoreSpec
+from stores import Plan, Reject, StoreSpec, new_images
 from viral.data.annotations import read_annotations, resolve_image
 from viral.errors import DataError, ImageError
 from viral.teachers.teacher import Teacher
@@ -70,7 +70,7 @@ def plan_cache(
 
     Raises:
         DataError: no usable image, or more rejected ones than allowed.
-        StoreError: unknown codec or store format.
+        StoreError: unknown codec or store format; nothing new to append, or made otherwise.
     """
     spec = StoreSpec(
         codec=request.codec,
@@ -90,6 +90,8 @@ def plan_cache(
     if not first_path:
         raise DataError(f"No usable image below {source.root}: {_example(rejects)}. Check --images.")
     plan = Plan(spec=spec, keys=tuple(first_path), paths=tuple(first_path.values()), rejects=rejects)
+    if request.append_to:
+        plan = new_images(request.append_to, request.folder, plan)
     return PlannedCache(plan=plan, source=source)
 
 

@@ -41,6 +41,8 @@ class CacheRequest:
     batch_size: int | None = None
     workers: int | None = None
     max_rejects: int | None = None
+    append_to: Path | None = None
+    """A finished store whose new part `out` is; images it has are left out."""
 
     def __post_init__(self) -> None:
         for name, least in (("shard_size", 1), ("batch_size", 1), ("workers", 0), ("max_rejects", 0)):
