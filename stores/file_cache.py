@@ -5,7 +5,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stores.layout import PARTIAL
@@ -25,6 +25,7 @@ class FileCache:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder, self.max_bytes = folder, max_bytes
+        self._has_warned = False
 
     def get(self, name: str) -> bytes | None:
         """Content of a file, which now counts as recently used; None if there is none."""
@@ -52,9 +53,12 @@ class FileCache:
                     total[0] += len(data)
                 partial.replace(path)
         except OSError as error:
-            log.warning("cannot keep remote data in %s: %s", self.folder, error.strerror)
+            if not self._has_warned:
+                log.warning("cannot keep remote data in %s: %s", self.folder, error.strerror)
+            self._has_warned = True
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
 
     def drop(self, name: str) -> bool:
         """Forget a file; False if there was none."""

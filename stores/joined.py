@@ -15,6 +15,19 @@ from stores.manifest import Manifest
 from stores.report import weighted_cosine
 
 
+def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
+    """The first manifest, with the counts and cosines of all."""
+    cosine = weighted_cosine([(manifest.num_records, manifest.cosine) for manifest in manifests])
+    assert cosine is not None
+    return replace(
+        manifests[0],
+        num_images=sum(manifest.num_images for manifest in manifests),
+        num_records=sum(manifest.num_records for manifest in manifests),
+        num_rejects=sum(manifest.num_rejects for manifest in manifests),
+        cosine=cosine,
+    )
+
+
 class JoinedStore:
     """`FeatureStore` of stores with the same spec and tables, and no image in common."""
 
@@ -24,16 +37,7 @@ class JoinedStore:
     @cached_property
     def manifest(self) -> Manifest:
         """The first member's, with the counts and cosines of all."""
-        manifests = [member.manifest for member in self._members]
-        cosine = weighted_cosine([(manifest.num_records, manifest.cosine) for manifest in manifests])
-        assert cosine is not None
-        return replace(
-            manifests[0],
-            num_images=sum(manifest.num_images for manifest in manifests),
-            num_records=sum(manifest.num_records for manifest in manifests),
-            num_rejects=sum(manifest.num_rejects for manifest in manifests),
-            cosine=cosine,
-        )
+        return join_manifests([member.manifest for member in self._members])
 
     @property
     def codec(self) -> Codec:
