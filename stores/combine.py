@@ -137,7 +137,9 @@ def _union(members: list[Member], store: str | None) -> tuple[Plan, list[Origin]
 def _copy_shard(plan: Plan, shard_id: int, origins: list[Origin]) -> tuple[npt.NDArray[Any], ShardReport]:
     rows = plan.rows(shard_id)
     codes_nTW = np.zeros((len(rows), *plan.spec.record_shape), plan.spec.codes_dtype)
-    rejects, wanted, shards = [], {}, Counter[tuple[Member, int]]()
+    rejects: list[Reject] = []
+    wanted: dict[Member, list[int]] = {}
+    shards: Counter[tuple[Member, int]] = Counter()
     for slot, row in enumerate(rows):
         key, (member, source_row) = plan.keys[row], origins[row]
         if key in member.store.rejects:

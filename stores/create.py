@@ -1,12 +1,15 @@
 """Create a store: Zarr metadata, keys and tables first, `plan.json` last. Safe to interrupt and to repeat."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stores.arrays import read_tables, zarr_metadata
 from stores.canonical import seal
-from stores.codecs import TABLE_SEED, Tables
+from stores.codecs import TABLE_SEED
 from stores.errors import DamagedStoreError, FingerprintError, PlanError
 from stores.layout import (
     CODES,
@@ -24,6 +27,8 @@ from stores.plan import Plan, load_plan
 from stores.publish import make_folder, write_bytes, write_json
 from stores.space import reporting_full_disk
 from stores.spec import differences
+
+Tables = Mapping[str, npt.NDArray[Any]]
 
 
 def create_store(root: Path, plan: Plan, tables: Tables | None = None) -> None:
