@@ -18,7 +18,7 @@ from stores.errors import (
 )
 from stores.publish import write_json
 from stores.shard import stride
-from tests.stores.builder import build, features, key, make_plan
+from tests.stores.builder import build, features, key, make_plan, snapshot
 from tests.stores.servers import http_server, s3_server
 
 READABLE = [row for row in range(10) if row != 2]
@@ -201,30 +201,35 @@ class TestWebDatasetOverHttp(OverHttp, ReaderContract):
     store = "webdataset"
 
 
+@pytest.fixture(scope="module")
+def bucket():
+    with s3_server() as url:
+        yield url
+
+
 class TestZarrOnS3(ReaderContract):
     """A real S3 client against a real S3 protocol, on this machine."""
 
     store = "zarr"
 
-    @pytest.fixture(scope="class")
-    def bucket(self):
-        with s3_server() as url:
-            yield url
-
     @pytest.fixture
     def reopen(self, root, bucket, tmp_path):
         import s3fs
 
-        def upload_and_open():
-            client = s3fs.S3FileSystem(skip_instance_cache=True)
-            url = f"{bucket}/{tmp_path.name}"
-            if client.exists(url):
-                client.rm(url, recursive=True)
-            for path in filter(lambda path: path.is_file(), root.rglob("*")):
-                client.pipe_file(f"{url}/{path.relative_to(root).as_posix()}", path.read_bytes())
+        client, url, uploaded = s3fs.S3FileSystem(skip_instance_cache=True), f"{bucket}/{tmp_path.name}", {}
+
+        def upload_what_changed_and_open():
+            now = snapshot(root)
+            for name in uploaded.keys() - now.keys():
+                client.rm_file(f"{url}/{name}")
+            for name, data in now.items():
+                if uploaded.get(name) != data:
+                    client.pipe_file(f"{url}/{name}", data)
+            uploaded.clear()
+            uploaded.update(now)
             return open_store(url)
 
-        return upload_and_open
+        return upload_what_changed_and_open
 
     def test_no_store_there_is_a_named_error(self, bucket):
         with pytest.raises(MissingStoreError, match="holds no finished feature store; correct the URL"):
