@@ -36,10 +36,11 @@ types: setup
 
 check: lint types test  ## lint, types and tests: what CI runs
 
-bench: setup  ## stage one, store reads and training overhead on this machine
+bench: setup  ## stage one, store reads, training overhead and codecs on this machine
 	$(BIN)/python bench/stage_one.py
 	$(BIN)/python bench/store_reads.py
 	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/codecs.py --out docs
 
 microworld-weights: setup  ## train the micro-world's shipped parts again
 	$(BIN)/python -m viral.microworld.pretrain all --out build/microworld

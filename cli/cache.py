@@ -25,7 +25,10 @@ _DATA = typer.Option(
 )
 _IMAGES = typer.Option(help="Folder that image paths are relative to; nothing outside it is read.")
 _OUT = typer.Option(help="Folder of the store (default: caches/VFM, with the profile if not paper).")
-_CODEC = typer.Option(help="int8 (half the bytes, cosine above 0.9995) or fp16 (exact).")
+_CODEC = typer.Option(
+    help="fp16 or bf16 (exact), int8 (half of that, cosine 0.99997), lm4 (a quarter, 0.995); "
+    "lm3, lm2 (experimental, 0.98, 0.94)."
+)
 _STORE = typer.Option(help="zarr (random access) or webdataset (tar files to stream from, too).")
 _PROFILE = typer.Option(
     help="paper; release (repeats the published code: CLIP pixels, scrambled linear layers); native (DINOv2's own)."

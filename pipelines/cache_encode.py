@@ -21,7 +21,7 @@ class EncodedBatch(NamedTuple):
 
     batch: SquareBatch
     codes: torch.Tensor
-    """[B, T, D] in the codec's dtype."""
+    """[B, T, W] in the codec's dtype, W codes for a token."""
     cosines: torch.Tensor
     """float32 [B, T], between features and decoded codes."""
     clock: "CpuClock | CudaClock"
@@ -40,12 +40,12 @@ class Encoder:
         """Encode one batch; on CUDA this returns while the device still works."""
         clock = CudaClock() if self.device.type == "cuda" else CpuClock()
         features_BTD = self.teacher(torch.as_tensor(batch.squares))
-        codes_BTD = encode(self.codec, features_BTD, self._tables)
-        decoded_BTD = decode(self.codec, codes_BTD, self._tables)
+        codes_BTW = encode(self.codec, features_BTD, self._tables)
+        decoded_BTD = decode(self.codec, codes_BTW, self._tables)
         cosines_BT = F.cosine_similarity(features_BTD, decoded_BTD, dim=-1)
-        codes_BTD, cosines_BT = (tensor.to("cpu", non_blocking=True) for tensor in (codes_BTD, cosines_BT))
+        codes_BTW, cosines_BT = (tensor.to("cpu", non_blocking=True) for tensor in (codes_BTW, cosines_BT))
         clock.stop()
-        return EncodedBatch(batch, codes_BTD, cosines_BT, clock)
+        return EncodedBatch(batch, codes_BTW, cosines_BT, clock)
 
 
 class CpuClock:

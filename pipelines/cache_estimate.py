@@ -78,7 +78,7 @@ def _summarise(request: CacheRequest, planned: PlannedCache, teacher: "Teacher")
         num_rejects=len(plan.rejects),
         num_shards=plan.num_shards,
         bytes_by_codec={
-            name: replace(plan, spec=replace(plan.spec, codec=name)).total_bytes for name in sorted(CODECS)
+            name: replace(plan, spec=replace(plan.spec, codec=name)).total_bytes for name in CODECS
         },
         bytes_missing=missing_bytes(request.folder, plan),
         bytes_free=free_bytes(request.folder),

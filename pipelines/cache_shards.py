@@ -138,7 +138,7 @@ class _OpenShard:
         if cosine and cosine.p001 < self.plan.codec.cosine_floor:
             raise CodecError(
                 f"Codec {self.plan.spec.codec} keeps a 0.1-percentile cosine of {cosine.p001:.6f} on shard "
-                f"{self.shard_id}, below its floor of {self.plan.codec.cosine_floor}; build with --codec fp16."
+                f"{self.shard_id}, below its floor of {self.plan.codec.cosine_floor}; build with --codec bf16."
             )
         return ShardReport(
             shard_id=self.shard_id, num_images=len(self.rows), rejects=tuple(self.rejects), cosine=cosine

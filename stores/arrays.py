@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stores.canonical import REPAIR, canonical_json
-from stores.codecs import Codec
+from stores.codecs import Codec, get_codec
 from stores.errors import DamagedStoreError
 from stores.layout import CODES, FORMAT, FORMAT_VERSION, array_metadata, whole_array
 from stores.spec import StoreSpec
@@ -43,6 +43,7 @@ def zarr_metadata(
             compressors=[Crc32cCodec()],
             fill_value=0,
             chunk_key_encoding=flat,
+            attributes=get_codec(spec.codec).attributes(spec.dim),
         )
     for name, array in arrays.items():
         group.create_array(

@@ -16,7 +16,7 @@ LOCK = f"{LOGS}/lock"
 PARTIAL = ".partial"
 """Suffix of a file that is still being written: `<name>.<process id>-<8 hex digits>.partial`."""
 
-_ARRAYS = (CODES, KEYS, "rotation", "signs")
+_ARRAYS = (CODES, KEYS, "rotation", "signs", "codebook")
 FOLDERS = (*_ARRAYS, REPORTS)
 """Folders of a store, `logs/` excluded."""
 

@@ -78,8 +78,7 @@ class Plan:
     @property
     def setup_bytes(self) -> int:
         """Bytes of keys and tables exactly, of the JSON files that name images from above."""
-        spec, num = self.spec, len(self.keys)
-        tables = spec.num_tokens * spec.dim + 4 * spec.dim**2 if self.codec.rotated else 0
+        num, tables = len(self.keys), self.codec.table_bytes(self.spec.num_tokens, self.spec.dim)
         return 32 * num + tables + sum(len(path) + 72 for path in self.paths) + 8192
 
     def shard_bytes(self, shard_id: int) -> int:

@@ -63,8 +63,8 @@ class StoreSpec:
 
     @property
     def record_shape(self) -> tuple[int, int]:
-        """Codes of one image: tokens, channels."""
-        return self.num_tokens, self.dim
+        """Codes of one image [T, W]: tokens, codes of a token."""
+        return self.num_tokens, get_codec(self.codec).width(self.dim)
 
     @property
     def codes_dtype(self) -> np.dtype[Any]:
@@ -74,7 +74,8 @@ class StoreSpec:
     @property
     def record_bytes(self) -> int:
         """Bytes of one record's codes, without its checksum."""
-        return self.num_tokens * self.dim * self.codes_dtype.itemsize
+        tokens, width = self.record_shape
+        return tokens * width * self.codes_dtype.itemsize
 
 
 def spec_from_json(value: Mapping[str, Any]) -> StoreSpec:

@@ -14,7 +14,7 @@ from pipelines.cache_build import build_cache
 from pipelines.cache_decode import SquareDataset, decoded_batches, shard_batches
 from pipelines.cache_plan import plan_cache, read_source
 from pipelines.cache_request import CacheRequest
-from stores import get_codec, load_manifest, open_store
+from stores import CODECS, get_codec, load_manifest, open_store
 from stores.errors import CodecError, FingerprintError, IncompleteStoreError, PlanError, StoreError
 from tests.pipelines.pictures import MICRO, store_bytes, write_pictures
 from viral.data.images import decode_image, to_square
@@ -44,7 +44,7 @@ def _bad_files(folder):
     return ["bomb.png", "empty.jpg", "page.png", "thread.png", "torn.png"]
 
 
-@pytest.mark.parametrize("codec", ["int8", "fp16"])
+@pytest.mark.parametrize("codec", CODECS)
 def test_records_are_the_teacher_features_of_their_images(request_, codec):
     request = replace(request_, codec=codec)
     result = build_cache(request)
@@ -180,19 +180,20 @@ def test_other_images_or_a_foreign_folder_are_errors(request_, tmp_path):
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
 
 
-def test_a_codec_below_its_floor_stops_the_build(request_, monkeypatch):
-    plan = planned_cache(request_, request_.load_teacher()).plan
-    strict = replace(plan.codec, cosine_floor=0.99999999)
-    monkeypatch.setitem(__import__("stores.codecs", fromlist=["CODECS"]).CODECS, "int8", strict)
-    with pytest.raises(CodecError, match=r"0.1-percentile cosine of 0.9999\d+ on shard 0.*--codec fp16"):
-        build_cache(request_)
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_codec_below_its_floor_stops_the_build(request_, codec, monkeypatch):
+    monkeypatch.setitem(CODECS, codec, replace(CODECS[codec], cosine_floor=1.01))
+    with pytest.raises(
+        CodecError, match=rf"Codec {codec} .* cosine of [01]\.\d+ on shard 0, below.*--codec bf16"
+    ):
+        build_cache(replace(request_, codec=codec))
     assert not list((request_.out / "codes").glob("c.*.0.0"))
 
 
 def test_features_that_are_not_finite_stop_the_build(request_, monkeypatch):
     forward = Teacher.forward
     monkeypatch.setattr(Teacher, "forward", lambda self, squares: forward(self, squares) * float("inf"))
-    for codec in ("int8", "fp16"):
+    for codec in CODECS:
         out = request_.out / codec
         with pytest.raises(CodecError, match=r"'000.png' are not finite.*--dtype float32"):
             build_cache(replace(request_, codec=codec, out=out))

@@ -139,7 +139,7 @@ def test_settings_out_of_range_are_refused(tmp_path, teacher):
         with pytest.raises(ConfigError, match=f"--{flag.replace('_', '-')} 0 is too small"):
             CacheRequest(**{flag: 0})
     write_pictures(tmp_path, 1)
-    with pytest.raises(UnknownCodecError, match="Known: fp16, int8"):
+    with pytest.raises(UnknownCodecError, match="Known: bf16, fp16, int8, lm2, lm3, lm4"):
         planned_cache(CacheRequest(**MICRO, images=tmp_path, codec="int4"), teacher)
     with pytest.raises(PlanError, match="Unknown store format 'tar'"):
         planned_cache(CacheRequest(**MICRO, images=tmp_path, store="tar"), teacher)
@@ -156,8 +156,11 @@ def test_the_summary_tells_bytes_room_and_time(tmp_path):
     planned, summary = summarise_plan(request)
     assert summary.num_images == 12
     assert summary.num_shards == 3
-    assert set(summary.bytes_by_codec) == set(CODECS)
+    assert list(summary.bytes_by_codec) == list(CODECS), "the whole ladder, largest first"
+    sizes = list(summary.bytes_by_codec.values())
+    assert sizes == sorted(sizes, reverse=True)
     assert summary.bytes_by_codec["fp16"] > summary.bytes_by_codec["int8"] > 12 * 64 * 128
+    assert summary.bytes_by_codec["int8"] - summary.bytes_by_codec["lm4"] == 12 * 64 * 64 - 4 * 16
     assert summary.seconds == pytest.approx(12 * max(summary.seconds_per_image.values()))
     assert not (tmp_path / "store").exists(), "a plan writes nothing"
     create_store(tmp_path / "store", planned.plan)

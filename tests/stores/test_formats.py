@@ -10,7 +10,7 @@ import pytest
 import tensorstore
 import webdataset
 
-from stores import StoreSpec, open_store, verify_store
+from stores import CODECS, StoreSpec, open_store, verify_store
 from stores.errors import PlanError
 from stores.formats import FORMATS, get_format
 from stores.shard import shard_bytes, stride
@@ -20,7 +20,7 @@ REJECTED = frozenset({2, 4, 5, 6, 7})
 KEPT = [row for row in range(10) if row not in REJECTED]
 
 
-@pytest.fixture(params=["fp16", "int8"])
+@pytest.fixture(params=CODECS)
 def tars(request, tmp_path):
     """A store with a first shard that holds a reject, and a second one that holds nothing else."""
     build(tmp_path / "store", make_plan(codec=request.param, store="webdataset"), REJECTED)
@@ -82,7 +82,7 @@ def test_sizes_are_known_before_anything_is_written(store, codec, num_images, tm
 
 def test_a_tar_of_any_record_is_made_of_whole_blocks():
     for dim in (1, 3, 64, 768):
-        for codec in ("fp16", "int8"):
+        for codec in CODECS:
             spec = StoreSpec(codec=codec, grid=(24, 24), dim=dim, store="webdataset", fingerprint={})
             assert stride(spec) % 512 == 0
             assert spec.format.overhead(spec)[0] == len(spec.format.head(spec, key(0)))

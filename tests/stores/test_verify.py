@@ -7,7 +7,16 @@ import shutil
 import numpy as np
 import pytest
 
-from stores import build_lock, create_store, finish_store, open_store, repair_store, verify_store, write_shard
+from stores import (
+    CODECS,
+    build_lock,
+    create_store,
+    finish_store,
+    open_store,
+    repair_store,
+    verify_store,
+    write_shard,
+)
 from stores.canonical import read_sealed, seal
 from stores.errors import IncompleteStoreError, MissingStoreError, StoreError
 from stores.publish import write_json
@@ -197,9 +206,9 @@ def test_strangers_are_named_and_left_alone(root):
     assert (root / "manifest.json").exists()
 
 
-def lying_store(root, spoil):
+def lying_store(root, codec, spoil):
     """A store whose checksums all agree, but whose codes were wrong when it was written."""
-    plan = make_plan(codec="fp16")
+    plan = make_plan(codec=codec)
     with build_lock(root):
         create_store(root, plan)
         for shard in range(plan.num_shards):
@@ -221,15 +230,17 @@ def put(slot, value):
 
 
 @pytest.mark.parametrize(
-    ("value", "problem"),
+    ("codec", "value", "problem"),
     [
-        (0, "is all zeros, but no reject"),
-        (np.nan, "holds NaN or infinity"),
-        (np.inf, "holds NaN or infinity"),
+        *((codec, 0, "is all zeros, but no reject") for codec in CODECS),
+        ("fp16", np.nan, "holds NaN or infinity"),
+        ("fp16", np.inf, "holds NaN or infinity"),
+        ("bf16", 0x7FC0, "holds NaN or infinity"),
+        ("bf16", 0xFF80, "holds NaN or infinity"),
     ],
 )
-def test_empty_or_broken_records_are_found_under_valid_checksums(tmp_path, value, problem):
-    report = lying_store(tmp_path / "store", put(3, value))
+def test_empty_or_broken_records_are_found_under_valid_checksums(tmp_path, codec, value, problem):
+    report = lying_store(tmp_path / "store", codec, put(3, value))
     assert report.problems == [f"codes/c.1.0.0: record 3 {problem}"]
     assert report.bad_shards == [1]
 

@@ -18,7 +18,16 @@ import numpy as np
 import pytest
 import zarr
 
-from stores import build_lock, create_store, finish_store, load_plan, open_store, pending_shards, write_shard
+from stores import (
+    CODECS,
+    build_lock,
+    create_store,
+    finish_store,
+    load_plan,
+    open_store,
+    pending_shards,
+    write_shard,
+)
 from stores.errors import DiskFullError, IncompleteStoreError, StoreError
 from stores.report import StoredReport
 from tests.stores.builder import build, features, key, make_plan, make_shard, snapshot
@@ -34,14 +43,16 @@ def created(tmp_path):
     return tmp_path, plan
 
 
-@pytest.mark.parametrize("codec", ["fp16", "int8"])
+@pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("num_images", [1, 4, 10])
 def test_zarr_alone_reads_the_store(codec, num_images, tmp_path):
     plan = make_plan(num_images, codec=codec)
     build(tmp_path, plan, frozenset({2}))
     group = zarr.open(tmp_path, mode="r")
     rejected = {2} & set(range(num_images))
-    assert group["codes"].shape == (num_images, 12, 16)
+    assert group["codes"].shape == (num_images, 12, plan.codec.width(16))
+    assert group["codes"].dtype == plan.codec.dtype
+    assert group["codes"].attrs == plan.codec.attributes(16)
     for row in range(num_images):
         expected = plan.codec.encode(
             features([key(row)]), {name: group[name][:] for name in plan.codec.tables}

@@ -69,6 +69,7 @@ def write_store(
         rows = plan.rows(shard)
         features = common + rng.standard_normal((len(rows), grid * grid, DIM), dtype=np.float32)
         codes = coder.encode(features, tables)
+        decoded = coder.decode(codes, tables)
         rejects = tuple(
             Reject(path=plan.paths[row], reason="not a readable image", key=keys[row])
             for row in rows
@@ -79,11 +80,19 @@ def write_store(
             shard_id=shard,
             num_images=len(rows),
             rejects=rejects,
-            cosine=CosineStats(mean=1.0, p001=1.0, worst=1.0),
+            cosine=_statistics(features, decoded),
         )
         write_shard(root, plan, shard, codes, report)
     finish_store(root, plan)
     return root
+
+
+def _statistics(features: np.ndarray, decoded: np.ndarray) -> CosineStats:
+    norms = np.linalg.norm(features, axis=-1) * np.linalg.norm(decoded, axis=-1)
+    cosines = (features * decoded).sum(-1) / norms
+    return CosineStats(
+        mean=float(cosines.mean()), p001=float(np.quantile(cosines, 0.001)), worst=float(cosines.min())
+    )
 
 
 @pytest.fixture(scope="session")
