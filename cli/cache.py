@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli import cache_options as options
 from cli.cache_text import build_text, info_text, plan_text, verify_text
 
 INTERRUPTED = 130
@@ -18,79 +19,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_VFM = typer.Option(help="Teacher; `viral teachers` lists them.")
-_DATA = typer.Option(
-    help="LLaVA .json or .jsonl, may be given several times; without it, every image below --images "
-    "(neither: playground/llava_v1_5_mix665k.json and playground/llava-665k)."
-)
-_IMAGES = typer.Option(
-    help="Folder that image paths are relative to; nothing outside it is read. "
-    "A .tar file in it (webdataset) is a folder of its members."
-)
-_TRUST = typer.Option(
-    "--trust-paths",
-    help="File images under name and size instead of hashing their content: quick on slow disks, but equal files "
-    "are encoded twice, and a changed file of the same size goes unnoticed. Recorded in the store.",
-)
-_OUT = typer.Option(help="Folder of the store (default: caches/VFM, with the profile if not paper).")
-_CODEC = typer.Option(
-    help="fp16 or bf16 (exact), int8 (half of that, cosine 0.99997), lm4 (a quarter, 0.995); "
-    "lm3, lm2 (experimental, 0.98, 0.94)."
-)
-_STORE = typer.Option(help="Store format.")
-_PROFILE = typer.Option(
-    help="paper; release (as the published code: CLIP pixels, scrambled linear layers); native (the teacher's own)."
-)
-_WEIGHTS = typer.Option(
-    help="hub, a hub id, a local .safetensors or .pth file, or random (seeded, and recorded as random). "
-    "Default: the file packaged with the teacher, else hub.",
-    show_default=False,
-)
-_DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 ... (default: auto, a GPU if there is one).")
-_GRID = typer.Option(
-    help="Side of the token grid to resample to (default: the teacher's own).", show_default=False
-)
-_DTYPE = typer.Option(help="float32, bfloat16 or float16 (default: bfloat16 on CUDA, float32 elsewhere).")
-_SHARD_SIZE = typer.Option(help="Images per shard file: what a killed build loses at most.")
-_BATCH_SIZE = typer.Option(
-    help="Images encoded at once (default: 256 on CUDA, 8 elsewhere; halved where memory is short)."
-)
-_WORKERS = typer.Option(help="Decoding processes; 0 decodes in the main one (default: by cores).")
-_MAX_REJECTS = typer.Option(
-    help="Fail when more images than this are missing, outside --images or unreadable "
-    "(default: 1 % of the images, but at least 10). Finished shards are kept."
-)
-_DEVICES = typer.Option(help="Several devices of this machine, one process each: cuda:0,cuda:1 or cpu,cpu.")
-_ENGINE = typer.Option(
-    help="local (this machine, and with RANK and WORLD_SIZE any number of them), or ray (a cluster; needs viral[ray])."
-)
-_ADDRESS = typer.Option(help="Address of the Ray cluster (default: the one Ray finds, else this machine).")
-_COMPILE = typer.Option(
-    "--compile", help="torch.compile the teacher (CUDA only; the first batches take minutes)."
-)
-_JSON = typer.Option("--json", help="Print JSON.")
-_PATH = typer.Argument(help="Folder of a feature store.", show_default=False)
-
 
 @app.command()
 def plan(
-    vfm: Annotated[str, _VFM] = "dinov2",
-    data: Annotated[list[Path] | None, _DATA] = None,
-    images: Annotated[Path | None, _IMAGES] = None,
-    trust_paths: Annotated[bool, _TRUST] = False,
-    out: Annotated[Path | None, _OUT] = None,
-    codec: Annotated[str, _CODEC] = "int8",
-    store: Annotated[str, _STORE] = "zarr",
-    profile: Annotated[str, _PROFILE] = "paper",
-    weights: Annotated[str | None, _WEIGHTS] = None,
-    device: Annotated[str | None, _DEVICE] = None,
-    dtype: Annotated[str | None, _DTYPE] = None,
-    grid: Annotated[int | None, _GRID] = None,
-    shard_size: Annotated[int, _SHARD_SIZE] = 512,
-    batch_size: Annotated[int | None, _BATCH_SIZE] = None,
-    workers: Annotated[int | None, _WORKERS] = None,
-    max_rejects: Annotated[int | None, _MAX_REJECTS] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    vfm: Annotated[str, options.VFM] = "dinov2",
+    data: Annotated[list[Path] | None, options.DATA] = None,
+    images: Annotated[Path | None, options.IMAGES] = None,
+    trust_paths: Annotated[bool, options.TRUST] = False,
+    out: Annotated[Path | None, options.OUT] = None,
+    codec: Annotated[str, options.CODEC] = "int8",
+    store: Annotated[str, options.STORE] = "zarr",
+    profile: Annotated[str, options.PROFILE] = "paper",
+    weights: Annotated[str | None, options.WEIGHTS] = None,
+    device: Annotated[str | None, options.DEVICE] = None,
+    dtype: Annotated[str | None, options.DTYPE] = None,
+    grid: Annotated[int | None, options.GRID] = None,
+    shard_size: Annotated[int, options.SHARD_SIZE] = 512,
+    batch_size: Annotated[int | None, options.BATCH_SIZE] = None,
+    workers: Annotated[int | None, options.WORKERS] = None,
+    max_rejects: Annotated[int | None, options.MAX_REJECTS] = None,
+    as_json: Annotated[bool, options.JSON] = False,
 ) -> None:
     """Count images, bytes and hours before anything is written; refuse what cannot fit."""
     from pipelines.cache_estimate import summarise_plan
@@ -122,26 +70,26 @@ def plan(
 
 @app.command()
 def build(
-    vfm: Annotated[str, _VFM] = "dinov2",
-    data: Annotated[list[Path] | None, _DATA] = None,
-    images: Annotated[Path | None, _IMAGES] = None,
-    trust_paths: Annotated[bool, _TRUST] = False,
-    out: Annotated[Path | None, _OUT] = None,
-    codec: Annotated[str, _CODEC] = "int8",
-    store: Annotated[str, _STORE] = "zarr",
-    profile: Annotated[str, _PROFILE] = "paper",
-    weights: Annotated[str | None, _WEIGHTS] = None,
-    device: Annotated[str | None, _DEVICE] = None,
-    dtype: Annotated[str | None, _DTYPE] = None,
-    grid: Annotated[int | None, _GRID] = None,
-    shard_size: Annotated[int, _SHARD_SIZE] = 512,
-    batch_size: Annotated[int | None, _BATCH_SIZE] = None,
-    workers: Annotated[int | None, _WORKERS] = None,
-    max_rejects: Annotated[int | None, _MAX_REJECTS] = None,
-    devices: Annotated[str | None, _DEVICES] = None,
-    engine: Annotated[str, _ENGINE] = "local",
-    address: Annotated[str | None, _ADDRESS] = None,
-    compile_: Annotated[bool, _COMPILE] = False,
+    vfm: Annotated[str, options.VFM] = "dinov2",
+    data: Annotated[list[Path] | None, options.DATA] = None,
+    images: Annotated[Path | None, options.IMAGES] = None,
+    trust_paths: Annotated[bool, options.TRUST] = False,
+    out: Annotated[Path | None, options.OUT] = None,
+    codec: Annotated[str, options.CODEC] = "int8",
+    store: Annotated[str, options.STORE] = "zarr",
+    profile: Annotated[str, options.PROFILE] = "paper",
+    weights: Annotated[str | None, options.WEIGHTS] = None,
+    device: Annotated[str | None, options.DEVICE] = None,
+    dtype: Annotated[str | None, options.DTYPE] = None,
+    grid: Annotated[int | None, options.GRID] = None,
+    shard_size: Annotated[int, options.SHARD_SIZE] = 512,
+    batch_size: Annotated[int | None, options.BATCH_SIZE] = None,
+    workers: Annotated[int | None, options.WORKERS] = None,
+    max_rejects: Annotated[int | None, options.MAX_REJECTS] = None,
+    devices: Annotated[str | None, options.DEVICES] = None,
+    engine: Annotated[str, options.ENGINE] = "local",
+    address: Annotated[str | None, options.ADDRESS] = None,
+    compile_: Annotated[bool, options.COMPILE] = False,
 ) -> None:
     """Build a store, or what is missing of it: the same command resumes, or joins those who are building it."""
     from pipelines.cache_build import build_cache
@@ -164,7 +112,7 @@ def build(
         batch_size=batch_size,
         workers=workers,
         max_rejects=max_rejects,
-        devices=tuple(filter(None, (devices or "").split(","))),
+        devices=options.device_list(devices),
         engine=engine,
         address=address,
         compile=compile_,
@@ -177,17 +125,17 @@ def build(
 
 @app.command()
 def verify(
-    path: Annotated[Path, _PATH],
+    path: Annotated[Path, options.PATH],
     repair: Annotated[
         bool, typer.Option("--repair", help="Drop what is damaged, so that a build makes it anew.")
     ] = False,
     recompute: Annotated[
         int, typer.Option(help="Also encode this many images again and compare directions; needs --images.")
     ] = 0,
-    images: Annotated[Path | None, _IMAGES] = None,
-    weights: Annotated[str | None, _WEIGHTS] = None,
-    device: Annotated[str | None, _DEVICE] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    images: Annotated[Path | None, options.IMAGES] = None,
+    weights: Annotated[str | None, options.WEIGHTS] = None,
+    device: Annotated[str | None, options.DEVICE] = None,
+    as_json: Annotated[bool, options.JSON] = False,
 ) -> None:
     """Read every byte of a finished store and compare it with what was written. Exit code 1: damage."""
     from pipelines.cache_verify import verify_cache
@@ -211,7 +159,7 @@ def verify(
 
 
 @app.command()
-def info(path: Annotated[Path, _PATH], as_json: Annotated[bool, _JSON] = False) -> None:
+def info(path: Annotated[Path, options.PATH], as_json: Annotated[bool, options.JSON] = False) -> None:
     """Say what a store holds, what made it, and whether it is finished."""
     from pipelines.cache_info import describe_store
 
@@ -221,7 +169,7 @@ def info(path: Annotated[Path, _PATH], as_json: Annotated[bool, _JSON] = False) 
 
 @app.command()
 def show(
-    path: Annotated[Path, _PATH],
+    path: Annotated[Path, options.PATH],
     image: Annotated[Path, typer.Option(help="An image file that is in the store.")],
     out: Annotated[Path, typer.Option(help="PNG to write.")],
 ) -> None:

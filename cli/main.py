@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from cli import cache, evaluate, train
+from cli import cache, cache_move, evaluate, train
 from cli.demo import demo
 from cli.teachers import teachers
 from stores.errors import StoreError
@@ -19,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+for move in (cache_move.export, cache_move.merge, cache_move.append):
+    cache.app.command()(move)
 app.add_typer(cache.app, name="cache")
 app.command("teachers")(teachers)
 app.command("train")(train.train)

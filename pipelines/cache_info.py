@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from stores import load_manifest, load_plan, pending_shards
+from stores.joined import join_manifests
 from stores.layout import MANIFEST
+from stores.parts import finished_parts
 
 
 def describe_store(root: Path) -> dict[str, Any]:
-    """State, counts, bytes and fingerprint of a store as JSON values; `cosine` is None until it is finished.
+    """State, counts, bytes and fingerprint of a store with its parts, as JSON; `cosine` is None until it is finished.
 
     Raises:
         MissingStoreError: no folder, or no store in it.
@@ -16,16 +18,20 @@ def describe_store(root: Path) -> dict[str, Any]:
     """
     plan = load_plan(root)
     spec = plan.spec
-    manifest = load_manifest(root) if (root / MANIFEST).is_file() else None
+    is_finished = (root / MANIFEST).is_file()
+    parts = finished_parts(root) if is_finished else []
+    manifest = join_manifests([load_manifest(folder) for folder in (root, *parts)]) if is_finished else None
+    plans = [plan, *map(load_plan, parts)]
     return {
         "path": str(root),
         "finished": manifest is not None,
-        "num_images": len(plan.keys),
+        "num_parts": len(parts),
+        "num_images": sum(len(each.keys) for each in plans),
         "num_records": manifest.num_records if manifest else None,
         "num_rejects": manifest.num_rejects if manifest else None,
-        "num_shards": plan.num_shards,
+        "num_shards": sum(each.num_shards for each in plans),
         "num_shards_pending": 0 if manifest else len(pending_shards(root, plan)),
-        "bytes": plan.total_bytes,
+        "bytes": sum(each.total_bytes for each in plans),
         "store": spec.store,
         "format_version": spec.format_version,
         "codec": spec.codec,

@@ -8,7 +8,7 @@ from pipelines.hash_cache import HashCache
 from pipelines.hash_images import content_keys, path_keys
 from pipelines.image_sources import Source, read_source
 from pipelines.progress import bar
-from stores import Plan, Reject, StoreSpec
+from stores import Plan, Reject, StoreSpec, new_images
 from stores.layout import HASHES
 from stores.lock import require_ours
 from viral.data.image_files import ImageFiles
@@ -44,7 +44,7 @@ def plan_cache(
 
     Raises:
         DataError: no usable image, or more rejected ones than allowed.
-        StoreError: unknown codec or store format; the folder is not ours.
+        StoreError: unknown codec or store format; the folder is not ours; nothing new to append, or made otherwise.
     """
     spec = store_spec(request, teacher)
     require_ours(request.folder)
@@ -71,6 +71,8 @@ def plan_cache(
     if not first_path:
         raise DataError(f"No usable image below {source.root}: {_example(rejects)}. Check --images.")
     plan = Plan(spec=spec, keys=tuple(first_path), paths=tuple(first_path.values()), rejects=tuple(rejects))
+    if request.append_to:
+        plan = new_images(request.append_to, request.folder, plan)
     return PlannedCache(plan=plan, source=source, num_read=num_read)
 
 

@@ -53,6 +53,8 @@ class CacheRequest:
     """Of a Ray cluster."""
     compile: bool = False
     """`torch.compile` the teacher; CUDA only."""
+    append_to: Path | None = None
+    """A finished store whose new part `out` is; images it has are left out."""
 
     def __post_init__(self) -> None:
         for name, least in LEAST.items():

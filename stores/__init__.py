@@ -4,10 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stores.append import new_images as new_images
     from stores.codecs import CODECS as CODECS
     from stores.codecs import Codec as Codec
     from stores.codecs import get_codec as get_codec
+    from stores.combine import combine_stores as combine_stores
     from stores.create import create_store as create_store
+    from stores.feature_store import FeatureStore as FeatureStore
     from stores.lock import Builder as Builder
     from stores.lock import build_lock as build_lock
     from stores.lock import evict as evict
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from stores.plan import Plan as Plan
     from stores.plan import Reject as Reject
     from stores.plan import load_plan as load_plan
-    from stores.reader import FeatureStore as FeatureStore
     from stores.reader import open_store as open_store
     from stores.report import CosineStats as CosineStats
     from stores.report import ShardReport as ShardReport
@@ -26,16 +28,16 @@ if TYPE_CHECKING:
     from stores.verify import VerifyReport as VerifyReport
     from stores.verify import repair_store as repair_store
     from stores.verify import verify_store as verify_store
-    from stores.zarr_store import finish_store as finish_store
-    from stores.zarr_store import pending_shards as pending_shards
-    from stores.zarr_store import write_shard as write_shard
+    from stores.write import finish_store as finish_store
+    from stores.write import pending_shards as pending_shards
+    from stores.write import write_shard as write_shard
 
 _HOME = {
     "Builder": "lock",
     "CODECS": "codecs",
     "Codec": "codecs",
     "CosineStats": "report",
-    "FeatureStore": "reader",
+    "FeatureStore": "feature_store",
     "Manifest": "manifest",
     "Plan": "plan",
     "Reject": "plan",
@@ -43,19 +45,21 @@ _HOME = {
     "StoreSpec": "spec",
     "VerifyReport": "verify",
     "build_lock": "lock",
+    "combine_stores": "combine",
     "check_space": "space",
     "create_store": "create",
     "evict": "lock",
-    "finish_store": "zarr_store",
+    "finish_store": "write",
     "get_codec": "codecs",
     "join_build": "lock",
     "load_manifest": "manifest",
     "load_plan": "plan",
+    "new_images": "append",
     "open_store": "reader",
-    "pending_shards": "zarr_store",
+    "pending_shards": "write",
     "repair_store": "verify",
     "verify_store": "verify",
-    "write_shard": "zarr_store",
+    "write_shard": "write",
 }
 
 

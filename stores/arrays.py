@@ -22,7 +22,7 @@ _ATTRIBUTES = {"format": FORMAT, "format_version": FORMAT_VERSION}
 def zarr_metadata(
     spec: StoreSpec, num_records: int, arrays: dict[str, np.ndarray[Any, Any]]
 ) -> dict[str, bytes]:
-    """Relative name -> content of every `zarr.json`: the group first, `codes`, and one per array of `arrays`.
+    """Relative name -> content of every `zarr.json`: the group first, `codes` if it is Zarr, one per array of `arrays`.
 
     zarr-python writes them into memory; they are re-spelt canonically, so that they do not depend on
     the order of its keys, and published like any other file.
@@ -33,17 +33,18 @@ def zarr_metadata(
     files: dict[str, Any] = {}
     group = zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3, attributes=_ATTRIBUTES)
     flat: dict[str, Any] = {"name": "default", "separator": "."}
-    group.create_array(
-        CODES,
-        shape=(num_records, *spec.record_shape),
-        chunks=(1, *spec.record_shape),
-        shards=(spec.shard_size, *spec.record_shape),
-        dtype=spec.codes_dtype,
-        compressors=[Crc32cCodec()],
-        fill_value=0,
-        chunk_key_encoding=flat,
-        attributes=get_codec(spec.codec).attributes(spec.dim),
-    )
+    if spec.format.codes_are_zarr:
+        group.create_array(
+            CODES,
+            shape=(num_records, *spec.record_shape),
+            chunks=(1, *spec.record_shape),
+            shards=(spec.shard_size, *spec.record_shape),
+            dtype=spec.codes_dtype,
+            compressors=[Crc32cCodec()],
+            fill_value=0,
+            chunk_key_encoding=flat,
+            attributes=get_codec(spec.codec).attributes(spec.dim),
+        )
     for name, array in arrays.items():
         group.create_array(
             name,
@@ -69,11 +70,18 @@ def read_array(root: Path, name: str) -> npt.NDArray[Any]:
         DamagedStoreError: a file is missing, or the data does not have the size its metadata says.
     """
     try:
-        metadata = json.loads((root / array_metadata(name)).read_bytes())
-        flat = np.fromfile(root / whole_array(name), np.dtype(metadata["data_type"]).newbyteorder("<"))
-        return flat.reshape(metadata["shape"])
+        return parse_array(
+            (root / array_metadata(name)).read_bytes(), (root / whole_array(name)).read_bytes()
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedStoreError(f"Array {name!r} of {root} is unreadable ({error}). {REPAIR}") from error
+
+
+def parse_array(metadata: bytes, data: bytes) -> npt.NDArray[Any]:
+    """A small array from the contents of its two files; ValueError, KeyError or TypeError if they do not fit."""
+    described = json.loads(metadata)
+    flat = np.frombuffer(data, np.dtype(described["data_type"]).newbyteorder("<"))
+    return flat.reshape(described["shape"]).copy()
 
 
 def read_tables(root: Path, codec: Codec) -> dict[str, npt.NDArray[Any]]:

@@ -33,7 +33,15 @@ def read_sealed(path: Path) -> dict[str, Any]:
     Raises:
         DamagedStoreError: not canonical JSON, or the checksum disagrees; a single flipped bit is found.
     """
-    data = path.read_bytes()
+    return unseal(path.read_bytes(), str(path))
+
+
+def unseal(data: bytes, name: str) -> dict[str, Any]:
+    """The body of a sealed JSON file's content; `name` is for the message.
+
+    Raises:
+        DamagedStoreError: as `read_sealed`.
+    """
     try:
         sealed = json.loads(data)
         body = {name: value for name, value in sealed.items() if name != "checksum"}
@@ -41,7 +49,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     except (ValueError, AttributeError, KeyError, RecursionError):
         intact, body = False, {}
     if not intact:
-        raise DamagedStoreError(f"{path} is damaged: its checksum disagrees. {REPAIR}")
+        raise DamagedStoreError(f"{name} is damaged: its checksum disagrees. {REPAIR}")
     return body
 
 

@@ -1,56 +1,63 @@
 """Read one shard file whole and say everything that is wrong with it."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from stores.codecs import get_codec
-from stores.shard import CRC_BYTES, crc_bytes, shard_bytes, shard_index, stride
+from stores.shard import shard_bytes, stride
 from stores.spec import StoreSpec
 
 
 def shard_problems(
-    path: Path, spec: StoreSpec, num_records: int, rejected: Collection[int], sha256: str
+    path: Path, spec: StoreSpec, keys: Sequence[str], rejected: Collection[int], sha256: str
 ) -> list[str]:
     """What is wrong with a shard; empty if it is sound.
 
     Args:
         path: the shard file.
         spec: of its store.
-        num_records: records it should hold.
-        rejected: slots that should be all zeros; no other may be.
+        keys: of the records it should hold, in order.
+        rejected: slots that should be blank; no other may be.
         sha256: of the whole file, from its report.
     """
     if not path.is_file():
         return ["missing"]
-    size, expected = path.stat().st_size, shard_bytes(spec, num_records)
+    size, expected = path.stat().st_size, shard_bytes(spec, len(keys))
     if size != expected:
         return [f"{size} bytes, expected {expected}"]
     problems, digest = [], hashlib.sha256()
     with path.open("rb") as file:
-        for slot in range(num_records):
+        for slot, key in enumerate(keys):
             stored = file.read(stride(spec))
             digest.update(stored)
-            problem = _record_problem(stored, spec, slot in rejected)
+            problem = _record_problem(stored, spec, key, slot in rejected)
             if problem:
                 problems.append(f"record {slot} {problem}")
-        index = file.read()
-    digest.update(index)
-    if index != shard_index(spec, num_records):
-        problems.append("the index is not what was written")
+        trailer = file.read()
+    digest.update(trailer)
+    if trailer != spec.format.trailer(spec, len(keys)):
+        problems.append("its end is not what was written")
     if digest.hexdigest() != sha256:
         problems.append("its SHA-256 is not the one in its report")
     return problems
 
 
-def _record_problem(stored: bytes, spec: StoreSpec, rejected: bool) -> str | None:
-    codes = np.frombuffer(stored[:-CRC_BYTES], spec.codes_dtype)
-    if stored[-CRC_BYTES:] != crc_bytes(codes):
+def _record_problem(stored: bytes, spec: StoreSpec, key: str, rejected: bool) -> str | None:
+    head = spec.format.overhead(spec)[0]
+    codes = np.frombuffer(stored, spec.codes_dtype, spec.record_bytes // spec.codes_dtype.itemsize, head)
+    framed = stored[:head] == spec.format.head(spec, key)
+    if rejected:
+        if stored == spec.format.blank(spec, key):
+            return None
+        holds = framed and stored[head + spec.record_bytes :] == spec.format.tail(spec, key, codes)
+        return "holds features, but its image was rejected" if holds else "is not what was written"
+    if not codes.view(np.bool_).any():
+        return "is all zeros, but no reject"
+    if not framed or stored[head + spec.record_bytes :] != spec.format.tail(spec, key, codes):
         return "does not match its checksum"
-    if bool(codes.view(np.bool_).any()) == rejected:
-        return "holds features, but its image was rejected" if rejected else "is all zeros, but no reject"
     # A float is not finite where its exponent is all ones; np.isfinite is ten times slower at it.
     mask = get_codec(spec.codec).exponent_mask
     if mask and (codes.view("<u2") & mask).max() == mask:

@@ -24,6 +24,10 @@ class PlanError(StoreError, ValueError):
     """A plan cannot be made, does not fit the disk, or is not the plan of this store."""
 
 
+class NothingToAppendError(StoreError, ValueError):
+    """The store has all of these images already."""
+
+
 class FingerprintError(StoreError, ValueError):
     """The store was made by another teacher, preprocessing, codec or grid."""
 
@@ -50,6 +54,10 @@ class IncompleteStoreError(StoreError, ValueError):
 
 class DamagedStoreError(StoreError, ValueError):
     """Bytes on disk are not the bytes that were written."""
+
+
+class RemoteStoreError(StoreError, OSError):
+    """The URL of a store cannot be read: no answer, no permission, or a package is missing."""
 
 
 class RejectedImageError(StoreError, KeyError):

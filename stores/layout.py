@@ -1,7 +1,6 @@
-"""Names inside a store folder. Everything below `logs/` is the builder's own and no part of the store."""
+"""Names inside a store folder. Below `logs/` is the builder's own, below `parts/` are stores of their own."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 GROUP = "zarr.json"
@@ -12,6 +11,7 @@ CODES = "codes"
 KEYS = "keys"
 REPORTS = "reports"
 LOGS = "logs"
+PARTS = "parts"
 LOCK = f"{LOGS}/lock"
 """Of earlier versions."""
 CLAIMS = f"{LOGS}/claims"
@@ -25,7 +25,7 @@ FOLDERS = (*_ARRAYS, REPORTS)
 """Folders of a store, `logs/` excluded."""
 
 _REPLACEABLE = re.compile(
-    rf"{REJECTS}|{MANIFEST}|{REPORTS}/\d+\.json|({'|'.join(_ARRAYS)})/(zarr\.json|c\.\d+\.0(\.0)?)"
+    rf"{REJECTS}|{MANIFEST}|{REPORTS}/\d+\.json|({'|'.join(_ARRAYS)})/(zarr\.json|c\.\d+\.0(\.0)?|\d+\.tar)"
 )
 _TEMPORARY = re.compile(rf"({GROUP}|{PLAN}|{_REPLACEABLE.pattern})\.\d+-[0-9a-f]{{8}}{re.escape(PARTIAL)}")
 
@@ -43,31 +43,15 @@ def whole_array(array: str) -> str:
     return f"{array}/c.0.0"
 
 
-def shard_file(shard_id: int) -> str:
-    """Zarr's name for shard `shard_id` of `codes`."""
-    return f"{CODES}/c.{shard_id}.0.0"
-
-
 def report_file(shard_id: int) -> str:
     """The report beside a shard; it is written last and marks the shard as done."""
     return f"{REPORTS}/{shard_id}.json"
 
 
-def setup_files(tables: Iterable[str]) -> list[str]:
-    """Files of a created store with these tables, `plan.json` excluded."""
-    arrays = (KEYS, *tables)
-    return [GROUP, array_metadata(CODES), *map(array_metadata, arrays), *map(whole_array, arrays)]
-
-
-def small_files(tables: Iterable[str], num_shards: int) -> list[str]:
-    """Every file of a finished store but the shards and the manifest."""
-    return [*setup_files(tables), PLAN, REJECTS, *map(report_file, range(num_shards))]
-
-
 def store_files(root: Path) -> list[str]:
-    """Relative names of all files below `root` but `logs/`, sorted."""
+    """Relative names of all files below `root` but `logs/` and `parts/`, sorted."""
     names = (path.relative_to(root) for path in root.rglob("*") if not path.is_dir() or path.is_symlink())
-    return sorted(name.as_posix() for name in names if name.parts[0] != LOGS)
+    return sorted(name.as_posix() for name in names if name.parts[0] not in (LOGS, PARTS))
 
 
 def is_temporary(name: str) -> bool:

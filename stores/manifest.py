@@ -7,7 +7,7 @@ from typing import Any
 
 from stores.canonical import read_sealed
 from stores.errors import IncompleteStoreError, MissingStoreError
-from stores.layout import CODES, MANIFEST
+from stores.layout import MANIFEST
 from stores.mark import is_store
 from stores.plan import load_plan, missing_message
 from stores.report import CosineStats
@@ -66,7 +66,7 @@ def load_manifest(root: Path) -> Manifest:
     """
     if not (root / MANIFEST).is_file():
         plan = load_plan(root)
-        written = len(list((root / CODES).glob("c.*.0.0")))
+        written = sum((root / plan.spec.shard_file(shard)).is_file() for shard in range(plan.num_shards))
         raise IncompleteStoreError(
             f"{root} is unfinished ({written} of {plan.num_shards} shards); "
             "run the same `viral cache build` again, it resumes."

@@ -84,7 +84,12 @@ def store_digest(root: Path, plan: Plan) -> str:
 
 def merge_cosines(reports: Iterable[ShardReport]) -> CosineStats | None:
     """Statistics over several shards, their mean weighted by records; None if no record has features."""
-    known = [(report.num_records, report.cosine) for report in reports if report.cosine is not None]
+    return weighted_cosine([(report.num_records, report.cosine) for report in reports])
+
+
+def weighted_cosine(counted: Iterable[tuple[int, CosineStats | None]]) -> CosineStats | None:
+    """Statistics over (number of records, their statistics); None if no record has features."""
+    known = [(count, cosine) for count, cosine in counted if cosine is not None]
     if not known:
         return None
     return CosineStats(

@@ -1,72 +1,50 @@
-"""Bytes of one shard file, valid under Zarr's `sharding_indexed` codec (docs/format.md).
-
-    record 0 | crc32c | record 1 | crc32c | ... | index: (offset, length) per slot, 2 x uint64 | crc32c
-
-Records have a fixed length, so a writer needs one `writev` and a reader finds row r at r x stride.
-"""
+"""One shard file: laid out as its store's format says, written in one go, checked record by record."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from stores.errors import StoreError
 from stores.spec import StoreSpec
 
-# The pure-Python fallback needs most of a second per record: the store would work, and nobody would know why it crawls.
-if google_crc32c.implementation != "c":
-    raise StoreError(
-        f"google-crc32c runs its {google_crc32c.implementation!r} implementation, expected 'c'; "
-        "reinstall it from a binary wheel: pip install --force-reinstall --only-binary :all: google-crc32c"
-    )
-
-CRC_BYTES = 4
-_MISSING = 2**64 - 1
-"""Offset and length of an empty slot: those beyond the last row of a partial shard."""
 _MAX_BUFFERS = os.sysconf("SC_IOV_MAX")
 
 
 def stride(spec: StoreSpec) -> int:
     """Bytes from one record to the next."""
-    return spec.record_bytes + CRC_BYTES
+    return spec.record_bytes + sum(spec.format.overhead(spec))
 
 
 def shard_bytes(spec: StoreSpec, num_records: int) -> int:
     """Size of a shard file that holds `num_records` records."""
-    return num_records * stride(spec) + 16 * spec.shard_size + CRC_BYTES
-
-
-def shard_index(spec: StoreSpec, num_records: int) -> bytes:
-    """The index at a shard's end, its checksum included."""
-    index = np.full((spec.shard_size, 2), _MISSING, dtype="<u8")
-    index[:num_records, 0] = np.arange(num_records) * stride(spec)
-    index[:num_records, 1] = stride(spec)
-    return index.tobytes() + crc_bytes(index)
-
-
-def crc_bytes(data: bytes | npt.NDArray[Any]) -> bytes:
-    """CRC-32C of bytes or of a C-contiguous array's memory, as it is stored: 4 bytes, little-endian."""
-    return int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
+    return num_records * stride(spec) + len(spec.format.trailer(spec, num_records))
 
 
 def shard_buffers(
-    spec: StoreSpec, codes_nTD: npt.NDArray[Any], blank: Collection[int] = ()
+    spec: StoreSpec, keys: Sequence[str], codes_nTW: npt.NDArray[Any], blank: Collection[int] = ()
 ) -> list[bytes | memoryview]:
-    """A shard as a list of buffers, without copying the codes; rows in `blank` become zeros."""
-    codes_nTD = np.ascontiguousarray(codes_nTD, dtype=spec.codes_dtype)
-    zeros_TD = np.zeros(spec.record_shape, spec.codes_dtype)
+    """A shard as a list of buffers, without copying the codes; rows in `blank` are those of rejected images."""
+    codes_nTW = np.ascontiguousarray(codes_nTW, dtype=spec.codes_dtype)
     buffers: list[bytes | memoryview] = []
-    for row, record_TD in enumerate(codes_nTD):
-        kept_TD = zeros_TD if row in blank else record_TD
-        buffers += [kept_TD.reshape(-1).view(np.uint8).data, crc_bytes(kept_TD)]
-    # The last checksum and the index travel together: a shard of 512 records then is exactly 1024 buffers, the
-    # most that Linux takes in one call.
-    buffers[-1] = bytes(buffers[-1]) + shard_index(spec, len(codes_nTD))
-    return buffers
+    # What lies between two records' codes travels together: a Zarr shard of 512 records then is exactly 1024
+    # buffers, the most that Linux takes in one call.
+    between = b""
+    for row, (key, record_TW) in enumerate(zip(keys, codes_nTW, strict=True)):
+        if row in blank:
+            between += spec.format.blank(spec, key)
+            continue
+        between += spec.format.head(spec, key)
+        buffers += [between, memory(record_TW)] if between else [memory(record_TW)]
+        between = spec.format.tail(spec, key, record_TW)
+    return [*buffers, between + spec.format.trailer(spec, len(codes_nTW))]
+
+
+def memory(array: npt.NDArray[Any]) -> memoryview:
+    """The bytes of a C-contiguous array."""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def write_buffers(path: Path, buffers: list[bytes | memoryview]) -> None:
@@ -86,11 +64,25 @@ def write_buffers(path: Path, buffers: list[bytes | memoryview]) -> None:
         os.close(descriptor)
 
 
-def read_record(descriptor: int, spec: StoreSpec, slot: int, out_TD: npt.NDArray[Any]) -> bool:
-    """Fill `out_TD` with the record in `slot` of an open shard; True if its checksum agrees.
+class Record:
+    """Memory for one stored record, its codes being the caller's array, and the test whether it is what was written."""
 
-    One positional read, straight into the caller's memory, so readers may share a descriptor.
-    """
-    stored = bytearray(CRC_BYTES)
-    size = os.preadv(descriptor, [out_TD.reshape(-1).view(np.uint8).data, stored], slot * stride(spec))
-    return size == stride(spec) and bytes(stored) == crc_bytes(out_TD)
+    __slots__ = ("_codes_TW", "_head", "_spec", "_tail", "key")
+
+    def __init__(self, spec: StoreSpec, key: str, codes_TW: npt.NDArray[Any]) -> None:
+        head, tail = spec.format.overhead(spec)
+        self._spec, self.key, self._codes_TW = spec, key, codes_TW
+        self._head, self._tail = bytearray(head), bytearray(tail)
+
+    @property
+    def views(self) -> tuple[memoryview, memoryview, memoryview]:
+        """Where its bytes go."""
+        return memoryview(self._head), memory(self._codes_TW), memoryview(self._tail)
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the bytes are those of this image's record; a single flipped bit is found."""
+        store_format = self._spec.format
+        return self._head == store_format.head(self._spec, self.key) and self._tail == store_format.tail(
+            self._spec, self.key, self._codes_TW
+        )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stores.errors import DiskFullError, PlanError
-from stores.layout import PLAN, shard_file
+from stores.layout import PLAN
 from stores.plan import Plan
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -21,7 +21,7 @@ def free_bytes(path: Path) -> int:
 
 def missing_bytes(root: Path, plan: Plan) -> int:
     """Bytes of the plan's store that are not on the disk yet."""
-    shards = (shard for shard in range(plan.num_shards) if not (root / shard_file(shard)).is_file())
+    shards = (shard for shard in range(plan.num_shards) if not (root / plan.spec.shard_file(shard)).is_file())
     return sum(map(plan.shard_bytes, shards)) + (0 if (root / PLAN).is_file() else plan.setup_bytes)
 
 

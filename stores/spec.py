@@ -8,9 +8,8 @@ import numpy as np
 
 from stores.codecs import get_codec
 from stores.errors import FormatVersionError, PlanError
+from stores.formats import StoreFormat, get_format
 from stores.layout import FORMAT_VERSION
-
-STORE_FORMATS = ("zarr",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,13 +29,21 @@ class StoreSpec:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        if self.store not in STORE_FORMATS:
-            raise PlanError(f"Unknown store format {self.store!r}. Known: {', '.join(STORE_FORMATS)}.")
+        get_format(self.store)
         if min(*self.grid, self.dim, self.shard_size) < 1:
             raise PlanError(
                 f"grid={self.grid}, dim={self.dim}, shard_size={self.shard_size}: expected positive numbers."
             )
         get_codec(self.codec)
+
+    @property
+    def format(self) -> StoreFormat:
+        """How its shard files are laid out."""
+        return get_format(self.store)
+
+    def shard_file(self, shard_id: int) -> str:
+        """Relative name of a shard file."""
+        return self.format.shard_file(shard_id)
 
     @property
     def num_tokens(self) -> int:

@@ -19,20 +19,19 @@ from stores.layout import (
     REJECTS,
     array_metadata,
     report_file,
-    shard_file,
-    small_files,
     store_files,
     whole_array,
 )
 from stores.lock import build_lock
 from stores.manifest import Manifest, load_manifest
 from stores.mark import is_store
+from stores.parts import finished_parts
 from stores.plan import Plan, load_plan, missing_message
 from stores.publish import write_bytes
 from stores.report import ShardReport, StoredReport
 from stores.shard import shard_bytes
 from stores.spec import StoreSpec
-from stores.zarr_store import rejects_bytes, summarise
+from stores.write import rejects_bytes, summarise
 
 T = TypeVar("T")
 
@@ -53,6 +52,8 @@ class VerifyReport:
     bad_shards: list[int] = field(default_factory=list)
     bad_files: list[str] = field(default_factory=list)
     """Damaged or missing files of the store, shards excluded."""
+    doomed: list[str] = field(default_factory=list)
+    """What a repair deletes: bad files, bad shards and their reports."""
     foreign_files: list[str] = field(default_factory=list)
     """Files that are no part of the store; a repair leaves them alone."""
 
@@ -66,21 +67,60 @@ class VerifyReport:
         self.problems.append(f"{name}: {what}")
         if name not in self.bad_files:
             self.bad_files.append(name)
+            self.doomed.append(name)
 
-    def blame_shard(self, shard_id: int, what: list[str]) -> None:
+    def blame_shard(self, shard_id: int, name: str, what: list[str]) -> None:
         """Note a shard that is not what was written."""
-        self.problems += [f"{shard_file(shard_id)}: {line}" for line in what]
+        self.problems += [f"{name}: {line}" for line in what]
         self.bad_shards.append(shard_id)
+        self.doomed += [name, report_file(shard_id)]
+
+    def include(self, part: str, other: "VerifyReport") -> None:
+        """Add what was found in a part; its shards are numbered on."""
+        self.bad_shards += [self.num_shards + shard_id for shard_id in other.bad_shards]
+        for name in ("num_images", "num_rejects", "num_shards", "bytes_read"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("problems", "bad_files", "doomed", "foreign_files"):
+            getattr(self, name).extend(f"{part}/{line}" for line in getattr(other, name))
 
 
 def verify_store(root: Path, progress: Progress | None = None) -> VerifyReport:
     """Check a finished store: hashes, checksums, sizes, counts, keys, empty records, missing and foreign files.
+
+    Its finished parts are checked, too.
 
     Raises:
         MissingStoreError: no folder, or no store in it.
         IncompleteStoreError: the store has not been finished.
         FormatVersionError: written by a newer version.
     """
+    return _with_parts(_verify, root, progress)
+
+
+def repair_store(root: Path, progress: Progress | None = None) -> VerifyReport:
+    """Verify, then delete what is damaged, so that `viral cache build` makes it again and finishes the store.
+
+    Returns what was wrong before. Files that are no part of the store are left alone. What is deleted of a part,
+    `viral cache append` makes again.
+
+    Raises:
+        MissingStoreError, IncompleteStoreError, FormatVersionError: as `verify_store`.
+        LockedStoreError: the store is being built.
+    """
+    return _with_parts(_repair, root, progress)
+
+
+def _with_parts(
+    check: Callable[[Path, Progress | None], VerifyReport], root: Path, progress: Progress | None
+) -> VerifyReport:
+    parts = finished_parts(root)
+    found = check(root, progress)
+    for part in parts:
+        found.include(part.relative_to(root).as_posix(), check(part, progress))
+    return found
+
+
+def _verify(root: Path, progress: Progress | None) -> VerifyReport:
     _require_store(root)
     found = VerifyReport()
     plan = _load(load_plan, root, PLAN, found)
@@ -99,19 +139,11 @@ def verify_store(root: Path, progress: Progress | None = None) -> VerifyReport:
     return found
 
 
-def repair_store(root: Path, progress: Progress | None = None) -> VerifyReport:
-    """Verify, then delete what is damaged, so that `viral cache build` makes it again and finishes the store.
-
-    Returns what was wrong before. Files that are no part of the store are left alone.
-
-    Raises:
-        MissingStoreError, IncompleteStoreError, FormatVersionError: as `verify_store`.
-        LockedStoreError: the store is being built.
-    """
+def _repair(root: Path, progress: Progress | None) -> VerifyReport:
     _require_store(root)
     with build_lock(root):
-        found = verify_store(root, progress)
-        doomed = {*found.bad_files, *map(shard_file, found.bad_shards), *map(report_file, found.bad_shards)}
+        found = _verify(root, progress)
+        doomed = set(found.doomed)
         if MANIFEST in found.bad_files and PLAN not in found.bad_files:
             # Nothing vouches for the files without a seal of their own; the plan is enough to make them again.
             doomed |= {array_metadata(CODES), array_metadata(KEYS), GROUP}
@@ -175,23 +207,23 @@ def _check_shards(
 ) -> list[ShardReport]:
     reports = []
     for shard_id in range(found.num_shards):
-        rows = spec.rows(len(keys), shard_id)
+        rows, name = spec.rows(len(keys), shard_id), spec.shard_file(shard_id)
         try:
             stored = StoredReport.read(root, shard_id)
         except (FileNotFoundError, DamagedStoreError):
             found.blame(report_file(shard_id), "missing or not what was written")
-            found.blame_shard(shard_id, ["cannot be checked without its report"])
+            found.blame_shard(shard_id, name, ["cannot be checked without its report"])
             continue
         reports.append(stored.report)
         rejected = {reject.key for reject in stored.report.rejects}
         slots = {slot for slot, row in enumerate(rows) if keys[row] in rejected}
         found.num_rejects += len(slots)
         found.bytes_read += shard_bytes(spec, len(rows))
-        problems = shard_problems(root / shard_file(shard_id), spec, len(rows), slots, stored.sha256)
+        problems = shard_problems(root / name, spec, keys[rows.start : rows.stop], slots, stored.sha256)
         if stored.report.num_images != len(rows) or len(slots) != len(stored.report.rejects):
             problems.append("its report is about other images")
         if problems:
-            found.blame_shard(shard_id, problems)
+            found.blame_shard(shard_id, name, problems)
         if progress:
             progress(shard_id + 1, found.num_shards)
     return reports
@@ -199,11 +231,11 @@ def _check_shards(
 
 def _check_names(root: Path, spec: StoreSpec, found: VerifyReport) -> None:
     """Missing files that no manifest has named, and files that do not belong here."""
-    known = set(small_files(get_codec(spec.codec).tables, found.num_shards))
+    known = set(spec.format.small_files(get_codec(spec.codec).tables, found.num_shards))
     present = set(store_files(root))
     for name in sorted(known - present - set(found.bad_files)):
         found.blame(name, "missing")
-    for name in sorted(present - known - {MANIFEST, *map(shard_file, range(found.num_shards))}):
+    for name in sorted(present - known - {MANIFEST, *map(spec.shard_file, range(found.num_shards))}):
         found.foreign_files.append(name)
         found.problems.append(f"{name}: no part of the store; move it away")
 

@@ -11,7 +11,7 @@ from pipelines.engines.world import World
 from pipelines.interrupt import StopRequest
 from pipelines.progress import Meter
 from stores import ShardReport, pending_shards
-from stores.layout import report_file, shard_file
+from stores.layout import report_file
 from stores.publish import remove_partials
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def _claim(job: ShardJob, pending: Iterable[int], meter: Meter) -> Iterator[int]
         if not job.builder.claim(str(shard_id)):
             continue
         if pending_shards(job.root, job.plan, [shard_id]):
-            remove_partials(job.root, [shard_file(shard_id), report_file(shard_id)])
+            remove_partials(job.root, [job.plan.spec.shard_file(shard_id), report_file(shard_id)])
             yield shard_id
         else:  # finished by another since we looked
             job.builder.release(str(shard_id))

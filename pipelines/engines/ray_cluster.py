@@ -165,6 +165,7 @@ def _everywhere(request: CacheRequest) -> CacheRequest:
         data=[path.absolute() for path in ([data] if isinstance(data, Path) else data)],
         images=(request.images or DEFAULT_IMAGES).absolute(),
         out=request.folder.absolute(),
+        append_to=request.append_to and request.append_to.absolute(),
         weights=str(Path(weights).absolute()) if weights and Path(weights).is_file() else weights,
     )
 

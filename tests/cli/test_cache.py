@@ -168,7 +168,7 @@ NOT_LLAVA = {
 BAD_INPUT = {
     "unknown teacher": (["--vfm", "dino3"], "Unknown teacher 'dino3'. Known: "),
     "unknown codec": (["--codec", "int4"], "Unknown codec 'int4'. Known: bf16, fp16, int8, lm2, lm3, lm4"),
-    "unknown store": (["--store", "tar"], "Unknown store format 'tar'. Known: zarr"),
+    "unknown store": (["--store", "tar"], "Unknown store format 'tar'. Known: webdataset, zarr"),
     "unknown profile": (["--profile", "papper"], "Unknown profile 'papper'. Known: native, paper, release"),
     "unknown dtype": (["--dtype", "fp8"], "Unknown teacher dtype 'fp8'"),
     "unusable device": (["--device", "cuda:77"], "use cpu, or auto"),

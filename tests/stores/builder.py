@@ -28,12 +28,15 @@ def key(number: int) -> str:
     return hashlib.sha256(b"%d" % number).hexdigest()
 
 
-def make_plan(num_images: int = 10, *, codec: str = "int8", shard_size: int = 4, **fingerprint) -> Plan:
+def make_plan(
+    num_images: int = 10, *, codec: str = "int8", store: str = "zarr", shard_size: int = 4, **fingerprint
+) -> Plan:
     spec = StoreSpec(
         codec=codec,
         grid=GRID,
         dim=DIM,
         shard_size=shard_size,
+        store=store,
         fingerprint={"teacher": {"name": "dinov2-b", "size": 336}, **fingerprint},
     )
     return Plan(

@@ -20,18 +20,27 @@ def spelling(value):
     return (json.dumps(value, sort_keys=True, separators=(",", ":")) + "\n").encode()
 
 
+@pytest.fixture(params=[(codec, store) for codec in CODECS for store in ("zarr", "webdataset")])
+def any_store_and_image(request, tmp_path):
+    return make_store_and_image(*request.param, tmp_path)
+
+
 @pytest.fixture(params=CODECS)
 def store_and_image(request, tmp_path):
+    return make_store_and_image(request.param, "zarr", tmp_path)
+
+
+def make_store_and_image(codec, store, tmp_path):
     image = tmp_path / "cat.jpg"
     image.write_bytes(b"any bytes")
-    plan = make_plan(6, codec=request.param)
+    plan = make_plan(6, codec=codec, store=store)
     keys = (*plan.keys[:5], hashlib.sha256(b"any bytes").hexdigest())
     build(tmp_path / "store", replace(plan, keys=keys))
     return tmp_path / "store", image, features(keys[5:])[0]
 
 
-def test_the_decoder_in_the_text_decodes(store_and_image):
-    store, image, expected = store_and_image
+def test_the_decoder_in_the_text_decodes(any_store_and_image):
+    store, image, expected = any_store_and_image
     (block,) = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
     assert len(block[block.index("def ") :].strip().splitlines()) <= 18
     scope = {}
@@ -63,6 +72,24 @@ def test_shards_lie_as_the_table_says(store_and_image):
         assert slots == [[r * (record + 4), record + 4] for r in range(n)] + missing
 
 
+@pytest.mark.parametrize("codec", ["fp16", "int8"])
+def test_tars_lie_as_the_table_says(codec, tmp_path):
+    store, image, _ = make_store_and_image(codec, "webdataset", tmp_path)
+    key = hashlib.sha256(image.read_bytes()).hexdigest()
+    record = 3 * 4 * 16 * {"fp16": 2, "int8": 1}[codec]
+    pad = -(128 + record) % 512
+    data, place = (store / "codes/000001.tar").read_bytes(), 640 + record + pad + 1024
+    assert len(data) == 2 * place + 1024
+    assert data[place:].startswith(f"{key}.npy\0".encode())
+    assert data[place + 512 :].startswith(b"\x93NUMPY\x01\x00")
+    codes = data[place + 640 :][:record]
+    assert data[place + 640 + record :][:pad] == bytes(pad)
+    assert data[place + 640 + record + pad :].startswith(f"{key}.json\0".encode())
+    about = spelling({"codec": codec, "crc32c": google_crc32c.value(codes), "grid": [3, 4], "key": key})
+    assert data[place + 1152 + record + pad :][:512] == about.ljust(512, b"\0")
+    assert data[-1024:] == bytes(1024)
+
+
 def test_seals_and_hashes_are_computed_as_the_text_says(store_and_image):
     store, _, _ = store_and_image
     sealed = ["plan.json", "manifest.json", "reports/0.json", "reports/1.json"]
@@ -85,10 +112,10 @@ def test_seals_and_hashes_are_computed_as_the_text_says(store_and_image):
     assert manifest["kappa"] == manifest["cosine"]["mean"]
 
 
-def test_every_file_of_a_store_is_in_the_list(store_and_image):
-    store, _, _ = store_and_image
+def test_every_file_of_a_store_is_in_the_list(any_store_and_image):
+    store, _, _ = any_store_and_image
     listing = DOC[DOC.index("    zarr.json") : DOC.index("N images")]
     listed = {line.split()[0] for line in listing.splitlines() if line}
     files = [path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()]
-    generic = {re.sub(r"(codes/c\.|reports/)\d+", r"\1<shard>", name) for name in files}
+    generic = {re.sub(r"(codes/c\.|codes/|reports/)\d+", r"\1<shard>", name) for name in files}
     assert {name for name in generic if not name.startswith("logs/")} <= listed

@@ -59,7 +59,7 @@ def test_nonsense_plans_are_refused(changes, message):
     ("changes", "error", "message"),
     [
         ({"codec": "jpeg"}, UnknownCodecError, "Known: bf16, fp16, int8, lm2, lm3, lm4"),
-        ({"store": "tar"}, PlanError, "Unknown store format 'tar'. Known: zarr"),
+        ({"store": "tar"}, PlanError, "Unknown store format 'tar'. Known: webdataset, zarr"),
         ({"grid": (0, 4)}, PlanError, r"grid=\(0, 4\).*positive"),
         ({"shard_size": -1}, PlanError, "shard_size=-1.*positive"),
     ],

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stores.canonical import canonical_json, seal, sha256
 from stores.errors import DamagedStoreError, IncompleteStoreError, StoreError
-from stores.layout import MANIFEST, REJECTS, report_file, shard_file, small_files
+from stores.layout import MANIFEST, REJECTS, report_file
 from stores.manifest import Manifest
 from stores.plan import Plan
 from stores.publish import publish, write_bytes, write_json
@@ -43,14 +43,15 @@ def write_shard(
         DiskFullError: no room; nothing half-written is left.
     """
     blank = _rejected_slots(plan, shard_id, codes_nTD, report)
-    buffers = shard_buffers(plan.spec, codes_nTD, blank)
+    rows = plan.rows(shard_id)
+    buffers = shard_buffers(plan.spec, plan.keys[rows.start : rows.stop], codes_nTD, blank)
     digest = hashlib.sha256()
     for buffer in buffers:
         digest.update(buffer)
     # A report left by an earlier shard of this number must not vouch for the new one.
     (root / report_file(shard_id)).unlink(missing_ok=True)
     with reporting_full_disk(root, plan):
-        with publish(root / shard_file(shard_id)) as partial:
+        with publish(root / plan.spec.shard_file(shard_id)) as partial:
             write_buffers(partial, buffers)
         StoredReport(report, digest.hexdigest(), store_digest(root, plan)).write(root)
 
@@ -87,7 +88,7 @@ def summarise(root: Path, plan: Plan, reports: list[ShardReport]) -> Manifest:
         raise StoreError(
             f"None of {len(plan.keys)} images could be encoded; the reasons are in {root / REJECTS}."
         )
-    names = small_files(plan.codec.tables, plan.num_shards)
+    names = plan.spec.format.small_files(plan.codec.tables, plan.num_shards)
     return Manifest(
         spec=plan.spec,
         num_images=len(plan.keys),
@@ -107,7 +108,7 @@ def rejects_bytes(plan: Plan, reports: list[ShardReport]) -> bytes:
 def _is_done(root: Path, plan: Plan, store: str, shard_id: int) -> bool:
     try:
         report = StoredReport.read(root, shard_id)
-        size = (root / shard_file(shard_id)).stat().st_size
+        size = (root / plan.spec.shard_file(shard_id)).stat().st_size
     except (FileNotFoundError, DamagedStoreError):
         return False
     return report.store == store and size == shard_bytes(plan.spec, len(plan.rows(shard_id)))

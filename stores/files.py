@@ -1,0 +1,97 @@
+"""Where a reader finds a store's files: one protocol, and the local folder; `stores.remote` is the other place."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+MAX_OPEN_FILES = 512
+"""Files held open at once; half of the usual limit of a process."""
+
+
+class Piece(NamedTuple):
+    """A stretch of a file, and the memory to fill with it."""
+
+    name: str
+    offset: int
+    views: tuple[memoryview, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes wanted."""
+        return sum(view.nbytes for view in self.views)
+
+
+class Files(Protocol):
+    """A store's files, by their names inside the store. Safe under fork, spawn and threads."""
+
+    @property
+    def location(self) -> str:
+        """Path or URL of the store, for messages."""
+
+    def read(self, name: str) -> bytes:
+        """A whole file; FileNotFoundError if there is none."""
+
+    def fill(self, pieces: Sequence[Piece]) -> list[int]:
+        """Read every piece and return how many bytes each got: fewer than wanted where a file ends.
+
+        Raises:
+            FileNotFoundError: its `filename` is the name of a file that is missing.
+        """
+
+    def forget(self, piece: Piece) -> bool:
+        """Drop what is kept of a piece that turned out damaged; True if a second try may do better."""
+
+
+class _OpenFile:
+    """An open file, closed when nobody reads from it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+class LocalFiles:
+    """A folder; each piece is one positional read into the caller's memory."""
+
+    def __init__(self, root: Path) -> None:
+        self.location = str(root)
+        self._root = root
+        self._open: dict[str, _OpenFile] = {}
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        return (self._root / name).read_bytes()
+
+    def fill(self, pieces: Sequence[Piece]) -> list[int]:
+        """Read every piece, in the given order."""
+        return [
+            os.preadv(
+                self._file(name).descriptor, views, offset
+            )  # positional: readers may share a descriptor
+            for name, offset, views in pieces
+        ]
+
+    def forget(self, piece: Piece) -> bool:
+        """Nothing is kept."""
+        return False
+
+    def _file(self, name: str) -> _OpenFile:
+        """The open file. Hold on to it while reading: another thread may drop it, the last holder closes it."""
+        file = self._open.get(name)
+        if file is None:
+            try:
+                file = _OpenFile(self._root / name)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(error.errno, error.strerror, name) from error
+            if len(self._open) >= MAX_OPEN_FILES:
+                self._open.popitem()
+            self._open[name] = file
+        return file
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Descriptors mean nothing to a spawned process; a forked one may use the parent's, reads are positional.
+        return self.__dict__ | {"_open": {}}

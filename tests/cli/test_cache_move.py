@@ -1,0 +1,137 @@
+"""`viral cache export`, `merge` and `append` as typed, on a real teacher with random weights."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import webdataset
+
+from cli.main import main
+from stores import open_store
+from tests.pipelines.pictures import store_bytes, write_pictures
+
+MICRO = ["--vfm", "micro", "--weights", "random", "--device", "cpu", "--workers", "0", "--shard-size", "4"]
+HERE = ["--device", "cpu", "--workers", "0"]
+
+
+@pytest.fixture
+def viral(monkeypatch, capsys):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["viral", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with six pictures, three of them also in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "images", 6)
+    (tmp_path / "few").mkdir()
+    for name in ("000.png", "001.png", "002.png"):
+        (tmp_path / "few" / name).write_bytes((tmp_path / "images" / name).read_bytes())
+    return tmp_path
+
+
+def stored(root):
+    """Every file of a store and its parts, but the logs."""
+    return {name: data for name, data in store_bytes(root).items() if "logs/" not in name}
+
+
+def listed(folder, count):
+    """An annotation file that names the first pictures."""
+    path = folder / f"first-{count}.json"
+    path.write_text(
+        json.dumps([{"image": f"{index:03d}.png", "conversations": []} for index in range(count)])
+    )
+    return path
+
+
+def same_records(one, other):
+    one, other = open_store(one), open_store(other)
+    keys = sorted(one.keys())
+    return keys == sorted(other.keys()) and (one.read_many(keys) == other.read_many(keys)).all()
+
+
+def test_a_store_is_built_as_tar_files_or_exported_to_them(viral, folder):
+    assert (
+        viral("cache", "build", *MICRO, "--images", "images", "--out", "tars", "--store", "webdataset")[0]
+        == 0
+    )
+    assert viral("cache", "verify", "tars")[0] == 0
+    assert json.loads(viral("cache", "info", "tars", "--json")[1])["store"] == "webdataset"
+    urls = [str(path) for path in sorted(Path("tars/codes").glob("*.tar"))]
+    assert len(list(webdataset.WebDataset(urls, shardshuffle=False).decode())) == 6
+
+    viral("cache", "build", *MICRO, "--images", "images", "--out", "chunks")
+    code, out, _ = viral("cache", "export", "chunks", "--to", "webdataset", "--out", "exported")
+    assert (code, out) == (0, "exported chunks to exported\n")
+    assert store_bytes(folder / "exported") == store_bytes(folder / "tars")
+    assert viral("cache", "export", "tars", "--to", "zarr", "--out", "back")[0] == 0
+    assert store_bytes(folder / "back") == store_bytes(folder / "chunks")
+    assert viral("cache", "export", "tars", "--to", "safetensors", "--out", "files")[0] == 0
+    assert len(list(Path("files").iterdir())) == 3
+    code, _, err = viral("cache", "export", "tars", "--to", "lance", "--out", "other")
+    assert (code, err) == (2, "error: Unknown export format 'lance'. Known: safetensors, webdataset, zarr.\n")
+
+
+def test_merging_and_appending_end_at_the_same_records(viral, folder):
+    viral("cache", "build", *MICRO, "--images", "images", "--out", "all")
+    viral("cache", "build", *MICRO, "--images", "few", "--out", "grown")
+    code, out, _ = viral("cache", "merge", "grown", "all", "--out", "merged")
+    assert (code, out) == (0, "merged 2 stores into merged: 6 records\n")
+    assert same_records("merged", "all")
+
+    before = stored(folder / "grown")
+    code, out, _ = viral("cache", "append", "grown", "--images", "images", *HERE)
+    assert code == 0
+    assert "3 records" in out
+    after = stored(folder / "grown")
+    assert before.items() <= after.items()
+    assert same_records("grown", "all")
+    info = json.loads(viral("cache", "info", "grown", "--json")[1])
+    assert (info["num_parts"], info["num_images"], info["num_records"]) == (1, 6, 6)
+    assert viral("cache", "verify", "grown")[0] == 0
+    code, out, _ = viral("cache", "append", "grown", "--images", "images", *HERE)
+    assert (code, out) == (0, "grown has all of these images already\n")
+    assert stored(folder / "grown") == after
+
+
+def test_appending_keeps_grid_and_kind_of_keys_and_takes_several_processes(viral, folder):
+    made = ("--grid", "4", "--trust-paths")
+    viral(
+        "cache", "build", *MICRO, *made, "--images", "images", "--data", listed(folder, 2), "--out", "grown"
+    )
+    data = ("--data", listed(folder, 4), "--data", listed(folder, 6))
+    code, _, err = viral("cache", "append", "grown", "--images", "images", *data, "--devices", "cpu,cpu")
+    assert code == 0, err
+    viral("cache", "build", *MICRO, *made, "--images", "images", *data, "--out", "all")
+    assert same_records("grown", "all")
+    assert len(open_store("grown")) == 6
+
+
+def test_what_does_not_fit_is_one_line_and_exit_code_2(viral, folder):
+    viral("cache", "build", *MICRO, "--images", "few", "--out", "one")
+    viral("cache", "build", *MICRO, "--images", "few", "--out", "other", "--codec", "fp16")
+    for command, message in (
+        (["merge", "one", "other", "--out", "both"], "codec: found 'fp16', expected 'int8'"),
+        (["merge", "one", "nowhere", "--out", "both"], "nowhere does not exist"),
+        (["append", "nowhere", "--images", "few"], "nowhere does not exist"),
+        (["append", "one", "--images", "nowhere"], "No image folder at nowhere"),
+        (["export", "one", "--to", "zarr", "--out", "images"], "not empty and no feature store"),
+    ):
+        code, out, err = viral("cache", *command)
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1
+        assert message in err
+    assert not Path("both").exists()
