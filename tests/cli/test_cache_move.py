@@ -12,6 +12,7 @@ from stores import open_store
 from tests.pipelines.pictures import store_bytes, write_pictures
 
 MICRO = ["--vfm", "micro", "--weights", "random", "--device", "cpu", "--workers", "0", "--shard-size", "4"]
+TALK = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A picture."}]
 HERE = ["--device", "cpu", "--workers", "0"]
 
 
@@ -52,7 +53,7 @@ def listed(folder, count):
     """An annotation file that names the first pictures."""
     path = folder / f"first-{count}.json"
     path.write_text(
-        json.dumps([{"image": f"{index:03d}.png", "conversations": []} for index in range(count)])
+        json.dumps([{"image": f"{index:03d}.png", "conversations": TALK} for index in range(count)])
     )
     return path
 
