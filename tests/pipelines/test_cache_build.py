@@ -18,6 +18,7 @@ from pipelines.cache_plan import plan_cache, read_source
 from pipelines.cache_request import CacheRequest
 from pipelines.cache_show import show_image
 from pipelines.cache_verify import verify_cache
+from pipelines.engines import share
 from stores import CODECS, get_codec, load_manifest, open_store
 from stores.errors import CodecError, FingerprintError, IncompleteStoreError, PlanError, StoreError
 from tests.data.test_image_files import write_tar
@@ -223,9 +224,7 @@ def test_a_file_that_changes_after_planning_is_rejected(request_):
 
 def test_an_image_that_changes_between_plan_and_build_never_gets_a_wrong_record(request_, monkeypatch):
     """With trusted paths, too, where only another size can be noticed; with tar shards, where everything is."""
-    from pipelines import cache_build
-
-    plan = cache_build.plan_cache
+    plan = share.plan_cache
     shards = request_.images.parent / "shards"
     write_tar(shards / "0.tar", {path.name: path.read_bytes() for path in sorted(request_.images.iterdir())})
 
@@ -237,7 +236,7 @@ def test_an_image_that_changes_between_plan_and_build_never_gets_a_wrong_record(
         )
         return planned
 
-    monkeypatch.setattr(cache_build, "plan_cache", plan_and_change)
+    monkeypatch.setattr(share, "plan_cache", plan_and_change)
     before = (request_.images / "003.png").read_bytes()
     for kind in ({}, {"trust_paths": True}, {"images": shards}, {"images": shards, "trust_paths": True}):
         (request_.images / "003.png").write_bytes(before)

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from pipelines import cache_plan
 from pipelines.cache_build import build_cache
+from pipelines.cache_plan import read_source
 from pipelines.cache_request import CacheRequest
-from pipelines.engines import get_engine
+from pipelines.engines import get_engine, share
 from pipelines.engines.share import build_share
 from pipelines.engines.world import World, read_world
 from stores import join_build, load_manifest, owners
@@ -91,28 +91,30 @@ def test_ranks_share_the_shards_and_the_plan(request_, whole):
     assert sorted(built) == list(range(12)), "every shard once"
 
 
-def test_who_joins_builders_of_the_same_images_does_not_hash_them_again(request_, whole, monkeypatch):
-    hashed = []
-    hash_image = cache_plan._hash_image
-    monkeypatch.setattr(cache_plan, "_hash_image", lambda *args: hashed.append(args) or hash_image(*args))
+def test_who_joins_builders_of_the_same_images_does_not_plan_them_again(request_, whole, monkeypatch):
+    planned = []
+    plan = share.plan_cache
+    monkeypatch.setattr(
+        share, "plan_cache", lambda *args, **options: planned.append(1) or plan(*args, **options)
+    )
     build_cache(request_)
-    assert len(hashed) == 24
+    assert len(planned) == 1
     (request_.out / "manifest.json").unlink()
     (request_.out / "reports" / "3.json").unlink()
     with join_build(request_.out) as builder:
         builder.announce(_work_of(request_))
         build_cache(request_)
-        assert len(hashed) == 24
+        assert len(planned) == 1
         builder.announce("other images")
         build_cache(request_)
-        assert len(hashed) == 48
+        assert len(planned) == 2
     assert store_bytes(request_.out) == whole
 
 
 def _work_of(request):
     from stores.canonical import canonical_json, sha256
 
-    return sha256(canonical_json(cache_plan.read_source(request.data, request.images).paths))
+    return sha256(canonical_json(read_source(request.data, request.images).paths))
 
 
 def test_who_joins_with_other_settings_is_refused(request_):

@@ -99,7 +99,7 @@ def test_check_space_counts_only_what_is_missing(tmp_path, monkeypatch):
     plan, root = make_plan(100, shard_size=10), tmp_path / "not" / "yet"
     free = plan.total_bytes - 1
     monkeypatch.setattr("stores.space.free_bytes", lambda path: free)
-    with pytest.raises(PlanError, match=r"needs 48.3 kB more, but only 48.3 kB are free; free 1 B"):
+    with pytest.raises(PlanError, match=r"needs 48.5 kB more, but only 48.5 kB are free; free 1 B"):
         check_space(root, plan)
     build(root, plan)
     free = 0
