@@ -47,11 +47,15 @@ class _OpenFile:
     """An open file, closed when nobody reads from it any more."""
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, views: Sequence[memoryview], offset: int) -> int:
+        """Bytes read, at a position: readers may share a descriptor. The call keeps `self`, so the file stays open."""
+        return os.preadv(self._descriptor, views, offset)
 
     def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
 
 
 class LocalFiles:
@@ -68,19 +72,14 @@ class LocalFiles:
 
     def fill(self, pieces: Sequence[Piece]) -> list[int]:
         """Read every piece, in the given order."""
-        return [
-            os.preadv(
-                self._file(name).descriptor, views, offset
-            )  # positional: readers may share a descriptor
-            for name, offset, views in pieces
-        ]
+        return [self._file(name).read(views, offset) for name, offset, views in pieces]
 
     def forget(self, piece: Piece) -> bool:
         """Nothing is kept."""
         return False
 
     def _file(self, name: str) -> _OpenFile:
-        """The open file. Hold on to it while reading: another thread may drop it, the last holder closes it."""
+        """The open file; another thread may drop it from the table meanwhile, the last holder closes it."""
         file = self._open.get(name)
         if file is None:
             try:
