@@ -193,9 +193,10 @@ def test_a_really_full_disk(tmp_path):
 
 
 @pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.slow)])
-def test_kills_leave_the_same_bytes(tmp_path, kills):
+@pytest.mark.parametrize("store", ["zarr", "webdataset"])
+def test_kills_leave_the_same_bytes(tmp_path, kills, store):
     """The builder is killed at random moments until it gets through; every shard it left is whole."""
-    plan, root, rng = make_plan(120, shard_size=2), tmp_path / "killed", random.Random(0)
+    plan, root, rng = make_plan(120, shard_size=2, store=store), tmp_path / "killed", random.Random(0)
     build(tmp_path / "whole", plan)
     whole = snapshot(tmp_path / "whole")
     fork, killed = multiprocessing.get_context("fork"), 0
