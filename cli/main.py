@@ -8,6 +8,7 @@ import typer
 
 from cli import cache, cache_move, evaluate, train
 from cli.demo import demo
+from cli.doctor import doctor
 from cli.teachers import teachers
 from stores.errors import StoreError
 from viral.errors import ViralError
@@ -29,6 +30,7 @@ app.command("eval")(evaluate.eval_)
 app.command("score")(evaluate.score)
 app.command("generate")(evaluate.generate)
 app.command("demo")(demo)
+app.command("doctor")(doctor)
 
 
 def main() -> None:

@@ -68,6 +68,13 @@ def fetch(repo: str, filename: str, what: str) -> Path:
         ) from error
 
 
+def is_cached(repo: str, filename: str) -> bool:
+    """Whether a file of a hub repository is in the hub's cache on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repo, filename), str)
+
+
 def _obstacle(endpoint: str) -> str | None:
     """Why the hub cannot be reached; None if it can, or if a proxy stands between, which alone can tell."""
     try:
