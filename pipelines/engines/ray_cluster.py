@@ -6,6 +6,7 @@ the shards of one that dies go to the others. Store, images and annotations lie 
 
 import logging
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 LAST_SECONDS = 10.0
 """For builders to notice that the store is whole; then those that never started are called off."""
+CONNECT_SECONDS = 10.0
 MAX_CRASHES = 5
 """In a row, without a new shard: it is not the cluster then."""
 
@@ -176,6 +178,7 @@ def _cluster(address: str | None) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise ConfigError("--engine ray needs Ray; install it with: pip install 'viral[ray]'") from error
+    _require_answer(address)
     try:
         # Ray lets its processes import from the working directory first, where a folder may be called like ours.
         with chdir(Path(__file__).parents[2]):
@@ -186,6 +189,17 @@ def _cluster(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str | None) -> None:
+    """Make sure that somebody listens at `host:port`: Ray itself would try for a quarter of an hour."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # `auto`, `local`: Ray finds its own
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"No Ray cluster at {address} ({error}); check --address.") from error
 
 
 @contextmanager
