@@ -1,0 +1,103 @@
+"""What the benchmarks of stores share: what is written, what a way to keep it can do, and our own way."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stores import (
+    CosineStats,
+    Plan,
+    ShardReport,
+    StoreSpec,
+    build_lock,
+    create_store,
+    finish_store,
+    open_store,
+    verify_store,
+    write_shard,
+)
+from stores.codecs import TABLE_SEED
+
+SHARD = 512
+BATCH = 16
+"""Records of one sequential read, where a way reads several at once."""
+EXACT = CosineStats(mean=1.0, p001=1.0, worst=1.0)
+
+
+class Job(NamedTuple):
+    """What to write: the same block of codes [at most SHARD, T, W] again and again, until there are enough."""
+
+    plan: Plan
+    tables: dict[str, np.ndarray]
+    block: np.ndarray
+
+    @property
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The codes of each shard [n, T, W]."""
+        for shard_id in range(self.plan.num_shards):
+            yield self.block[: len(self.plan.rows(shard_id))]
+
+    @property
+    def codes(self) -> Iterator[np.ndarray]:
+        """Those of each image [T, W]."""
+        for block in self.blocks:
+            yield from block
+
+
+class Opened(NamedTuple):
+    """A store to read from; `scan` yields all codes in order, one or several records at a time."""
+
+    read: Callable[[int], np.ndarray] | None
+    scan: Callable[[], Iterator[np.ndarray]]
+
+
+class Way(NamedTuple):
+    """A format or library: writes a job, opens a folder that holds so many records."""
+
+    write: Callable[[Path, Job], None]
+    open: Callable[[Path, int], Opened]
+    lacks: str
+    """What it does not do by itself."""
+    verify: Callable[[Path], bool] | None = None
+
+
+def make_job(codec: str, store: str, num_records: int, grid: tuple[int, int], dim: int) -> Job:
+    """Random codes of made-up images. The codec's tables are made here, so that no figure contains that."""
+    spec = StoreSpec(
+        codec=codec, grid=grid, dim=dim, fingerprint={"teacher": "none"}, store=store, shard_size=SHARD
+    )
+    keys = tuple(hashlib.sha256(b"%d" % row).hexdigest() for row in range(num_records))
+    plan = Plan(spec=spec, keys=keys, paths=tuple(f"{row}.jpg" for row in range(num_records)))
+    tables = plan.codec.make_tables(spec.num_tokens, dim, TABLE_SEED)
+    shape = (min(SHARD, num_records), *spec.record_shape)
+    codes = np.random.default_rng(0).integers(
+        1, 128, shape, np.uint8
+    )  # in all dtypes, and as bits of bfloat16
+    return Job(plan, dict(tables), codes.astype(spec.codes_dtype))
+
+
+def write_ours(root: Path, job: Job) -> None:
+    with build_lock(root):
+        create_store(root, job.plan, job.tables)
+        for shard_id, block in enumerate(job.blocks):
+            report = ShardReport(shard_id=shard_id, num_images=len(block), cosine=EXACT)
+            write_shard(root, job.plan, shard_id, block, report)
+        finish_store(root, job.plan)
+
+
+def open_ours(root: Path, num_records: int) -> Opened:
+    store = open_store(root)
+    keys = list(store.keys())
+    batches = [keys[start : start + BATCH] for start in range(0, num_records, BATCH)]
+    return Opened(lambda row: store.read(keys[row]), lambda: map(store.read_many, batches))
+
+
+def _verify(root: Path) -> bool:
+    return verify_store(root).ok
+
+
+FORMATS = ("zarr", "webdataset")
+OURS = Way(write_ours, open_ours, "-", verify=_verify)
