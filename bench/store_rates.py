@@ -7,9 +7,9 @@
 Records have DINOv2-B's size at 336 px: 576 tokens x 768 channels. One process; reads are warm, all of the store
 being in the page cache. All ways take turns, several rounds; printed are medians and, in brackets, the range.
 
-write       codes in memory -> a store that opens; ours with CRC-32C, SHA-256 and fsync
+write       codes in memory -> a store that opens; ours with CRC-32C, SHA-256, fsync and the threads of a build
 + fsync     the same and an fsync of every file that was written, which ours have had
-random      one record at a time, all of them in random order
+random      one record at a time, all of them in random order; what they return is looked at, in case it is only mapped
 sequential  all of them in order, in whichever way is natural
 verify      ours only: `viral cache verify`, every byte read, checksums and SHA-256
 flipped bit what happens when one bit of one record is flipped and that record is read
@@ -23,13 +23,11 @@ import random
 import shutil
 import statistics
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 from store_peers import PEERS, require
-from store_ways import FORMATS, OURS, Job, Opened, Way, make_job
+from store_ways import FORMATS, OURS, Job, Way, make_job, read_all, read_rows, seconds
 
 GRID, DIM = (24, 24), 768
 CODECS, PEERS_CODECS = ("fp16", "int8", "lm4"), ("fp16", "int8")
@@ -114,25 +112,14 @@ def measure_way(way: Way, job: Job, root: Path, seed: int) -> dict[str, float]:
     spent = {"write": seconds(lambda: way.write(root, job))}
     spent["+ fsync"] = spent["write"] + seconds(lambda: sync(root))
     opened = way.open(root, num_records)
-    scan(opened, job)  # fills the page cache, starts threads
-    spent["sequential"] = seconds(lambda: scan(opened, job))
+    read_all(opened, job)  # fills the page cache, starts threads
+    spent["sequential"] = seconds(lambda: read_all(opened, job))
     if opened.read:
         rows = random.Random(seed).sample(range(num_records), num_records)
-        spent["random"] = seconds(lambda: read_each(opened, rows))
+        spent["random"] = seconds(lambda: read_rows(opened, rows))
     if way.verify:
         spent["verify"] = seconds(lambda: way.verify(root))
     return {measure: num_records / duration for measure, duration in spent.items()}
-
-
-def scan(opened: Opened, job: Job) -> None:
-    """Read everything in order."""
-    num_bytes = sum(codes.nbytes for codes in opened.scan())
-    assert num_bytes == len(job.plan.keys) * job.plan.spec.record_bytes, num_bytes
-
-
-def read_each(opened: Opened, rows: list[int]) -> None:
-    for row in rows:
-        opened.read(row)
 
 
 def sync(root: Path) -> None:
@@ -170,13 +157,6 @@ def flip_bit(root: Path, content: bytes) -> None:
                 memory[place] ^= 1
                 return
     raise AssertionError(f"{root} does not hold the record's bytes")
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 def median(rates: list[float], factor: float = 1) -> str:

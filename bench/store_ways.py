@@ -1,12 +1,15 @@
 """What the benchmarks of stores share: what is written, what a way to keep it can do, and our own way."""
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.cache_shards import WRITERS
 from stores import (
     CosineStats,
     Plan,
@@ -24,6 +27,7 @@ from stores.codecs import TABLE_SEED
 SHARD = 512
 BATCH = 16
 """Records of one sequential read, where a way reads several at once."""
+PAGE = 4096
 EXACT = CosineStats(mean=1.0, p001=1.0, worst=1.0)
 
 
@@ -80,11 +84,16 @@ def make_job(codec: str, store: str, num_records: int, grid: tuple[int, int], di
 
 
 def write_ours(root: Path, job: Job) -> None:
+    """With as many threads as a build."""
+
+    def write(shard_id: int, block: np.ndarray) -> None:
+        report = ShardReport(shard_id=shard_id, num_images=len(block), cosine=EXACT)
+        write_shard(root, job.plan, shard_id, block, report)
+
     with build_lock(root):
         create_store(root, job.plan, job.tables)
-        for shard_id, block in enumerate(job.blocks):
-            report = ShardReport(shard_id=shard_id, num_images=len(block), cosine=EXACT)
-            write_shard(root, job.plan, shard_id, block, report)
+        with ThreadPoolExecutor(WRITERS) as writers:
+            list(writers.map(write, range(job.plan.num_shards), job.blocks))
         finish_store(root, job.plan)
 
 
@@ -95,9 +104,34 @@ def open_ours(root: Path, num_records: int) -> Opened:
     return Opened(lambda row: store.read(keys[row]), lambda: map(store.read_many, batches))
 
 
-def _verify(root: Path) -> bool:
+def touch(codes: np.ndarray) -> int:
+    """Look at every page of what was read, since some ways only map it; returns its bytes."""
+    codes.reshape(-1).view(np.uint8)[::PAGE].max()
+    return codes.nbytes
+
+
+def read_all(opened: Opened, job: Job) -> None:
+    """In order."""
+    num_bytes = sum(map(touch, opened.scan()))
+    assert num_bytes == len(job.plan.keys) * job.plan.spec.record_bytes, num_bytes
+
+
+def read_rows(opened: Opened, rows: list[int]) -> None:
+    """One by one."""
+    for row in rows:
+        touch(opened.read(row))
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def verify(root: Path) -> bool:
     return verify_store(root).ok
 
 
 FORMATS = ("zarr", "webdataset")
-OURS = Way(write_ours, open_ours, "-", verify=_verify)
+OURS = Way(write_ours, open_ours, "-", verify=verify)
