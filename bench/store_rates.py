@@ -12,7 +12,8 @@ write       codes in memory -> a store that opens; ours with CRC-32C, SHA-256, f
 random      one record at a time, all of them in random order; what they return is looked at, in case it is only mapped
 sequential  all of them in order, in whichever way is natural
 verify      ours only: `viral cache verify`, every byte read, checksums and SHA-256
-flipped bit what happens when one bit of one record is flipped and that record is read
+flipped bit what reading a record does when one of its bits has been flipped; ours must be found by verify as well
+lacks       what a way does not do by itself, or not unless it is asked to
 """
 
 import argparse
@@ -31,17 +32,9 @@ from store_ways import FORMATS, OURS, Job, Way, make_job, read_all, read_rows, s
 
 GRID, DIM = (24, 24), 768
 CODECS, PEERS_CODECS = ("fp16", "int8", "lm4"), ("fp16", "int8")
-COLUMNS = (
-    *(
-        "way",
-        "write, MB/s",
-        "records/s",
-        "+ fsync, MB/s",
-        "random, records/s",
-        "sequential, MB/s",
-        "records/s",
-    ),
-    *("verify, MB/s", "flipped bit", "lacks"),
+HEADER = (
+    "| way | write, MB/s | records/s | + fsync, MB/s | random, records/s | sequential, MB/s | records/s "
+    "| verify, MB/s | flipped bit | lacks |\n" + "|---" * 10 + "|"
 )
 FLIPPED_ROW = 5
 
@@ -56,17 +49,17 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1024, help="records per store (fp16: 0.88 MB each)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements per figure")
     parser.add_argument("--codecs", default=",".join(CODECS), help="names with commas between")
-    parser.add_argument("--peers", default=";".join(PEERS), help="names with semicolons between")
+    parser.add_argument("--peers", default=",".join(PEERS), help="names with commas between")
     parser.add_argument("--folder", type=Path, help="where to write (default: the temporary folder)")
     options = parser.parse_args()
-    peers = [name for name in options.peers.split(";") if name]
+    peers = [name for name in options.peers.split(",") if name]
+    if unknown := set(peers) - set(PEERS):
+        parser.error(f"no peer {', '.join(unknown)}; there are {', '.join(PEERS)}")
     try:
         require(peers)
-    except KeyError as error:
-        parser.error(f"no peer {error}; there are {'; '.join(PEERS)}")
     except ModuleNotFoundError as error:
         parser.error(
-            f"{error}: pip install '.[bench]' && pip install --no-deps mosaicml-streaming, or choose --peers"
+            f"{error}; pip install '.[bench]' && pip install --no-deps mosaicml-streaming, or choose --peers"
         )
     print(f"{options.records} records of {GRID[0] * GRID[1]} x {DIM}, {options.rounds} rounds")
     for codec in options.codecs.split(","):
@@ -91,7 +84,7 @@ def report(codec: str, ways: dict[str, tuple[Way, Job]], folder: Path, rounds: i
             shutil.rmtree(root)
     mega = next(iter(ways.values()))[1].plan.spec.record_bytes / 1e6
     print(f"\n{codec}, {mega * 1e6:,.0f} bytes a record\n")
-    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
+    print(HEADER)
     for name, (way, _) in ways.items():
         found = rates[name]
         cells = [
@@ -136,12 +129,8 @@ def flip(way: Way, job: Job, root: Path) -> str:
     assert not (way.verify and way.verify(root)), "verify did not find it"
     opened = way.open(root, len(job.plan.keys))
     try:
-        records = (
-            map(opened.read, [FLIPPED_ROW])
-            if opened.read
-            else itertools.islice(opened.scan(), FLIPPED_ROW, None)
-        )
-        found = next(records)
+        in_order = itertools.islice(opened.scan(), FLIPPED_ROW, None)
+        found = opened.read(FLIPPED_ROW) if opened.read else next(in_order)
     except Exception as error:
         return type(error).__name__
     assert (found != expected).sum() == 1
@@ -164,9 +153,9 @@ def median(rates: list[float], factor: float = 1) -> str:
 
 
 def median_and_range(rates: list[float], factor: float = 1) -> str:
-    return (
-        f"{median(rates, factor)} ({min(rates) * factor:,.0f}-{max(rates) * factor:,.0f})" if rates else "-"
-    )
+    if not rates:
+        return "-"
+    return f"{median(rates, factor)} ({min(rates) * factor:,.0f}-{max(rates) * factor:,.0f})"
 
 
 if __name__ == "__main__":

@@ -77,9 +77,8 @@ def make_job(codec: str, store: str, num_records: int, grid: tuple[int, int], di
     plan = Plan(spec=spec, keys=keys, paths=tuple(f"{row}.jpg" for row in range(num_records)))
     tables = plan.codec.make_tables(spec.num_tokens, dim, TABLE_SEED)
     shape = (min(SHARD, num_records), *spec.record_shape)
-    codes = np.random.default_rng(0).integers(
-        1, 128, shape, np.uint8
-    )  # in all dtypes, and as bits of bfloat16
+    # Numbers that every dtype of codes has.
+    codes = np.random.default_rng(0).integers(1, 128, shape, np.uint8)
     return Job(plan, dict(tables), codes.astype(spec.codes_dtype))
 
 
