@@ -1,11 +1,12 @@
 """Does a store stay as fast as it grows? Costs of a record at 1, 4 and 16 times as many records.
 
     python bench/store_growth.py                     # int8, 576 x 96: 0.2, 0.9 and 3.6 GB
-    python bench/store_growth.py --records 400000 --grid 1 --dim 8 --factors 1,4     # keys and metadata alone
+    python bench/store_growth.py --records 25000 --grid 1 --dim 8     # hardly more than keys
 
 Microseconds of one record, but "open" in milliseconds of a store; medians and, in brackets, the range. Sizes take
 turns. Reads are warm, in random order all over the store, and as many at every size. "open" grows with the keys, 32
-bytes each, which are hashed and sorted; "memory" is what an open store adds to the process.
+bytes each, which are hashed and sorted; "memory" is what an open store adds to the process. A second table has the
+time of the processor, which other work on the machine does not change much.
 """
 
 import argparse
@@ -14,14 +15,24 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from store_ways import make_job, open_ours, read_all, read_rows, seconds, verify, write_ours
 
 from stores import open_store
 
-COLUMNS = ("write", "random read", "sequential read", "verify", "open, ms", "memory, MB")
+COLUMNS = ("write", "random read", "sequential read", "verify", "open, ms")
+
+
+class Cost(NamedTuple):
+    """Microseconds."""
+
+    wall: float
+    CPU: float
 
 
 def main() -> None:
@@ -39,35 +50,44 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [options.records * int(factor) for factor in options.factors.split(",")]
     found = {size: defaultdict(list) for size in sizes}
+    memory = {}
     for _ in range(options.rounds):
         for size in sizes:
             with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-                for column, cost in measure(Path(folder) / "store", size, options).items():
-                    found[size][column].append(cost)
-    print(f"{options.store}, {options.codec}, {options.grid**2} x {options.dim}, {options.rounds} rounds\n")
-    print("| records | " + " | ".join(COLUMNS) + " |\n|---" + "|---" * len(COLUMNS) + "|")
-    for size in sizes:
-        cells = [
-            f"{statistics.median(c):,.1f} ({min(c):,.1f}-{max(c):,.1f})"
-            for c in map(found[size].get, COLUMNS)
-        ]
-        print(f"| {size:,} | {' | '.join(cells)} |")
+                for column, found_cost in measure(Path(folder) / "store", size, options).items():
+                    found[size][column].append(found_cost)
+                memory[size] = memory_of(Path(folder) / "store")
+    print(f"{options.store}, {options.codec}, {options.grid**2} x {options.dim}, {options.rounds} rounds")
+    for number, kind in enumerate(Cost._fields):
+        print(f"\n| records, {kind} time | " + " | ".join(COLUMNS) + " | memory, MB |\n" + "|---" * 7 + "|")
+        for size in sizes:
+            cells = [cell([costs[number] for costs in found[size][column]]) for column in COLUMNS]
+            print(f"| {size:,} | {' | '.join(cells)} | {memory[size]:.1f} |")
 
 
-def measure(root: Path, num_records: int, options: argparse.Namespace) -> dict[str, float]:
+def cell(values: list[float]) -> str:
+    return f"{statistics.median(values):,.1f} ({min(values):,.1f}-{max(values):,.1f})"
+
+
+def measure(root: Path, num_records: int, options: argparse.Namespace) -> dict[str, Cost]:
     """Costs by column, of one store."""
     job = make_job(options.codec, options.store, num_records, (options.grid, options.grid), options.dim)
-    micro = 1e6 / num_records
-    costs = {"write": seconds(lambda: write_ours(root, job)) * micro}
-    costs["open, ms"] = 1e3 * seconds(lambda: open_store(root))
+    rows = random.Random(0).choices(range(num_records), k=options.records)
+    costs = {"write": cost(lambda: write_ours(root, job), num_records)}
+    costs["open, ms"] = cost(lambda: open_store(root), 1000)
     opened = open_ours(root, num_records)
     read_all(opened, job)  # fills the page cache
-    rows = random.Random(0).choices(range(num_records), k=options.records)
-    costs["random read"] = seconds(lambda: read_rows(opened, rows)) * 1e6 / len(rows)
-    costs["sequential read"] = seconds(lambda: read_all(opened, job)) * micro
-    costs["verify"] = seconds(lambda: verify(root)) * micro
-    costs["memory, MB"] = memory_of(root)
+    costs["random read"] = cost(lambda: read_rows(opened, rows), len(rows))
+    costs["sequential read"] = cost(lambda: read_all(opened, job), num_records)
+    costs["verify"] = cost(lambda: verify(root), num_records)
     return costs
+
+
+def cost(action: Callable[[], object], count: int) -> Cost:
+    """Microseconds for each of `count`."""
+    cpu_start = time.process_time()
+    wall = seconds(action)
+    return Cost(wall * 1e6 / count, (time.process_time() - cpu_start) * 1e6 / count)
 
 
 MEMORY = """
