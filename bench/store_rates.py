@@ -1,6 +1,6 @@
 """How fast are feature stores on this machine, ours and others? Writing, random and sequential reads, verifying.
 
-    pip install '.[bench]' && pip install --no-deps mosaicml-streaming
+    pip install -c constraints.txt '.[bench]' && pip install -c constraints.txt --no-deps mosaicml-streaming
     python bench/store_rates.py --records 1024
     python bench/store_rates.py --peers ""      # ours alone
 
