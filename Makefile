@@ -38,7 +38,7 @@ check: lint types test  ## lint, types and tests: what CI runs
 
 bench: setup  ## stage one, store reads, training overhead and codecs on this machine
 	$(BIN)/python bench/stage_one.py
-	$(BIN)/python bench/store_reads.py
+	$(BIN)/python bench/store_rates.py --peers ""
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/codecs.py --out docs
 
