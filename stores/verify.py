@@ -165,7 +165,8 @@ def _unvouched(root: Path, plan: Plan) -> set[str]:
     tables = plan.codec.tables
     names = {GROUP, *map(array_metadata, (CODES, KEYS, *tables))}
     try:
-        is_vouched_for = len(pending_shards(root, plan)) < plan.num_shards  # reports name the tables they go with
+        # The report of a shard names the tables it goes with.
+        is_vouched_for = len(pending_shards(root, plan)) < plan.num_shards
     except FileNotFoundError:
         is_vouched_for = False
     return names if is_vouched_for else names | set(map(whole_array, tables))

@@ -202,7 +202,10 @@ def test_a_copy_that_lost_a_shard_is_unfinished_until_it_has_it_again(tmp_path):
 @pytest.mark.parametrize("export", ["combine_stores([root], out)", "export_safetensors(root, out)"])
 @pytest.mark.parametrize(
     ("options", "error", "words"),
-    [("size=64k", "(DiskFullError, PlanError)", "make room|are free"), ("ro", "ReadOnlyStoreError", "write permission")],
+    [
+        ("size=64k", "(DiskFullError, PlanError)", "make room|are free"),
+        ("ro", "ReadOnlyStoreError", "write permission"),
+    ],
 )
 def test_a_full_or_read_only_disk_is_one_clear_error(tmp_path, export, options, error, words):
     build(tmp_path / "store", make_plan(400, shard_size=40))
