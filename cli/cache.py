@@ -21,7 +21,7 @@ class _Resumable(TyperGroup):
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Run the command that was typed."""
         try:
-            return super().invoke(ctx)  # type: ignore[arg-type]
+            return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             typer.echo("stopped; run the same command again, what is finished is kept", err=True)
             raise typer.Exit(INTERRUPTED) from stop
