@@ -6,14 +6,29 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from cli import cache_options as options
 from cli.cache_text import build_text, info_text, plan_text, verify_text
 
 INTERRUPTED = 130
-"""Exit code of a build that was asked to stop."""
+"""Exit code of a command that was asked to stop."""
+
+
+class _Resumable(TyperGroup):
+    """Commands of which none says nothing when it is interrupted."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            typer.echo("stopped; run the same command again, what is finished is kept", err=True)
+            raise typer.Exit(INTERRUPTED) from stop
+
 
 app = typer.Typer(
+    cls=_Resumable,
     help="Stage one: a vision teacher's patch features, made once and kept.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

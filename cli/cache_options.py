@@ -58,4 +58,4 @@ PATH = typer.Argument(help="Folder of a feature store.", show_default=False)
 
 def device_list(devices: str | None) -> tuple[str, ...]:
     """`--devices` as a tuple; empty if it was not given."""
-    return tuple(filter(None, (devices or "").split(",")))
+    return () if devices is None else tuple(name.strip() for name in devices.removesuffix(",").split(","))

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from stores.layout import PARTS
+
 if TYPE_CHECKING:
     from pipelines.cache_build import BuildResult
     from pipelines.cache_estimate import PlanSummary
@@ -10,6 +12,8 @@ if TYPE_CHECKING:
 
 MAX_LINES = 20
 """Of a list that may be long."""
+TEACHER = ("teacher", "weights", "profile", "scramble_seed")
+"""What a fingerprint says of a teacher of ours, in the order of `_teacher`."""
 
 
 def plan_text(summary: "PlanSummary") -> str:
@@ -46,14 +50,14 @@ def build_text(result: "BuildResult") -> str:
             "run the same command again, it resumes"
         )
     if result.num_shards_built == 0:
-        return f"{result.root} is already complete: {manifest.num_records:,} images"
+        return f"{_name(str(result.root))} is already complete: {manifest.num_records:,} images"
     rate = result.num_images_built / result.seconds
     busy = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.busy_seconds.items())
     cosine = manifest.cosine
     rejects = f" ({manifest.num_rejects:,} unusable, see rejects.jsonl)" if manifest.num_rejects else ""
     return _table(
         {
-            "store": str(result.root),
+            "store": _name(str(result.root)),
             "images": f"{manifest.num_records:,} records{rejects}",
             "size": f"{_bytes(result.planned.plan.total_bytes)} as {manifest.spec.codec}",
             "cosine": f"mean (kappa) {manifest.kappa:.6f}, 0.1-percentile {cosine.p001:.6f}, worst {cosine.worst:.6f}",
@@ -67,15 +71,16 @@ def info_text(info: dict[str, Any]) -> str:
     fingerprint = info["fingerprint"]
     state = "finished" if info["finished"] else f"unfinished, {info['num_shards_pending']} shards to go"
     records = "" if info["num_records"] is None else f", {info['num_records']:,} records"
-    lines = {
-        "store": f"{info['path']} ({info['store']}, {state})",
-        "teacher": _teacher(
-            *(fingerprint[key] for key in ("teacher", "weights", "profile", "scramble_seed"))
-        ),
+    lines = {"store": f"{_name(info['path'])} ({info['store']}, {state})"}
+    if set(TEACHER) <= fingerprint.keys():  # a store can be made without us
+        lines["teacher"] = _teacher(*(fingerprint[name] for name in TEACHER))
+    lines |= {
         "images": f"{info['num_images']:,}{records} in {info['num_shards']:,} shards",
         "record": f"{info['grid'][0]}x{info['grid'][1]}x{info['dim']} {info['codec']}",
         "size": _bytes(info["bytes"]),
     }
+    if info["num_parts"] or info["unfinished_part"]:
+        lines["appended"] = f"{info['num_parts']} parts{_unfinished(info['unfinished_part'])}"
     if info["cosine"]:
         lines["cosine"] = "mean (kappa) {mean:.6f}, 0.1-percentile {p001:.6f}, worst {worst:.6f}".format(
             **info["cosine"]
@@ -91,19 +96,33 @@ def verify_text(report: "VerifyReport", recomputed: "RecomputeReport | None", *,
         lines.append(f"... and {len(report.problems) - MAX_LINES} more")
     if report.bad_shards:
         lines.append(f"bad shards: {', '.join(map(str, report.bad_shards))}")
-    if not report.ok and repaired:
-        lines.append("damaged files were dropped; run the same `viral cache build` again to make them anew")
-    elif not report.ok:
-        lines.append("`viral cache verify --repair` drops what is damaged, so that a build makes it anew")
-    else:
+    if report.doomed and repaired:
+        lines.append(f"damaged files were dropped; run the same {_makers(report)} again to make them anew")
+    elif report.doomed:
+        lines.append(
+            f"`viral cache verify --repair` drops what is damaged, so that {_makers(report)} makes it anew"
+        )
+    elif report.ok:
         lines.append(
             f"sound: {report.num_images:,} images in {report.num_shards:,} shards, "
-            f"{_bytes(report.bytes_read)} read"
+            f"{_bytes(report.bytes_read)} read{_unfinished(report.unfinished_part)}"
         )
     if recomputed:
         lines += [f"{_name(path)}: its features point elsewhere" for path in recomputed.wrong]
         lines.append(f"recomputed {recomputed.num_images} images: worst cosine {recomputed.worst:.6f}")
     return "\n".join(lines)
+
+
+def _makers(report: "VerifyReport") -> str:
+    """The commands that make the damaged files."""
+    in_parts = {name.startswith(f"{PARTS}/") for name in report.doomed}
+    return " and ".join(f"`viral cache {'append' if part else 'build'}`" for part in sorted(in_parts))
+
+
+def _unfinished(part: str | None) -> str:
+    if part is None:
+        return ""
+    return f"; {part} is unfinished and not counted, the `viral cache append` that makes it resumes it"
 
 
 def _sources(summary: "PlanSummary") -> dict[str, str]:

@@ -35,6 +35,7 @@ app.command("doctor")(doctor)
 
 def main() -> None:
     """Run `viral`. Exit codes: 0 done, 1 verification found damage, 2 the input is wrong, 130 interrupted."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names need not be text
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     for package in ("pipelines", "stores", "viral"):
         logging.getLogger(package).setLevel(logging.INFO)
@@ -45,7 +46,8 @@ def main() -> None:
     except (
         OSError
     ) as error:  # a disk that is full, a file without permission, a folder where a file should be
-        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else error)
+        name = error.filename2 or error.filename  # of a rename that fails the name that the user gave
+        _fail(f"{error.strerror or error}: {name}" if name else error)
 
 
 def _fail(message: object) -> NoReturn:

@@ -59,11 +59,13 @@ class Encoder:
         if self._most is None or size <= self._most:
             try:
                 return self._encode_at_once(squares_BSSC)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
                 if size == 1:
                     raise ConfigError(
                         f"{self.teacher.spec.name} does not fit the memory of {self.device}, not even with one image; "
-                        "use another --device, or --dtype bfloat16."
+                        "use another --device, a smaller --grid, or --dtype bfloat16."
                     ) from error
                 self._most = size // 2
         # Outside the handler, whose traceback keeps tensors alive.
@@ -81,6 +83,11 @@ class Encoder:
         decoded_BTD = decode(self.codec, codes_BTW, self._tables)
         cosines_BT = F.cosine_similarity(features_BTD, decoded_BTD, dim=-1)
         return codes_BTW.to("cpu", non_blocking=True), cosines_BT.to("cpu", non_blocking=True)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Torch has a class for GPUs only; on a CPU the message alone says so."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 class CpuClock:

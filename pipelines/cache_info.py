@@ -6,7 +6,7 @@ from typing import Any
 from stores import load_manifest, load_plan, pending_shards
 from stores.joined import join_manifests
 from stores.layout import MANIFEST
-from stores.parts import finished_parts
+from stores.parts import finished_parts, unfinished_part
 
 
 def describe_store(root: Path) -> dict[str, Any]:
@@ -26,6 +26,7 @@ def describe_store(root: Path) -> dict[str, Any]:
         "path": str(root),
         "finished": manifest is not None,
         "num_parts": len(parts),
+        "unfinished_part": unfinished_part(root) if is_finished else None,
         "num_images": sum(len(each.keys) for each in plans),
         "num_records": manifest.num_records if manifest else None,
         "num_rejects": manifest.num_rejects if manifest else None,

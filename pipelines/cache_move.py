@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pipelines.cache_build import BuildResult, build_cache
-from pipelines.cache_request import CacheRequest
+from pipelines.cache_request import CacheRequest, request_like
 from pipelines.progress import bar
 from stores import Manifest, combine_stores, load_manifest
-from stores.errors import FingerprintError, NothingToAppendError
+from stores.errors import NothingToAppendError
 from stores.formats import FORMATS
-from stores.parts import next_part
+from stores.parts import base_of, next_part
 from stores.safetensors_files import export_safetensors
-from viral.data.keys import PATH_AND_SIZE
 from viral.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,27 +66,14 @@ def append_images(root: Path, wanted: CacheRequest, *, show_progress: bool = Fal
     images, which weights and how fast. Repeating an interrupted call resumes it.
 
     Raises:
-        FingerprintError: other weights or libraries than those that built the cache.
+        ConfigError: `root` is itself a part of a cache; readers of that would not look for parts of it.
+        FingerprintError: other weights or libraries than those that built the cache, or it does not say which.
         ViralError, StoreError: as `build_cache`.
     """
-    spec = load_manifest(root).spec
-    made = spec.fingerprint
-    if "teacher" not in made:
-        raise FingerprintError(f"{root} does not say which teacher built it; nothing can be appended.")
-    request = replace(
-        wanted,
-        vfm=made["teacher"],
-        profile=made["profile"],
-        dtype=made["dtype"],
-        grid=made["grid"][0] if "grid" in made else None,
-        trust_paths=made.get("keys") == PATH_AND_SIZE,
-        weights=wanted.weights or ("random" if made["weights"] == "random" else None),
-        codec=spec.codec,
-        store=spec.store,
-        shard_size=spec.shard_size,
-        out=next_part(root),
-        append_to=root,
-    )
+    if (base := base_of(root)) is not None:
+        raise ConfigError(f"{root} is a part of {base}; append to {base}.")
+    request = request_like(load_manifest(root).spec, wanted)
+    request = replace(request, out=next_part(root), append_to=root)
     try:
         return build_cache(request, show_progress=show_progress)
     except NothingToAppendError:

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stores import get_codec
+from stores import StoreSpec, get_codec
+from stores.errors import FingerprintError
+from stores.formats import get_format
+from viral.data.keys import PATH_AND_SIZE
 from viral.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,6 +66,9 @@ class CacheRequest:
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} {value} is too small; give a number of at least {least}.")
         get_codec(self.codec)
+        get_format(self.store)
+        if "" in self.devices:
+            raise ConfigError(f"--devices {','.join(self.devices)!r}: expected names such as cuda:0,cuda:1.")
         if self.devices and self.device:
             raise ConfigError("--device names one device and --devices several; give one of the two.")
 
@@ -103,6 +109,34 @@ class CacheRequest:
             return self.workers
         most = MAX_CUDA_WORKERS if device_type == "cuda" else MAX_CPU_WORKERS
         return max(1, min(_usable_cores() - 1, most))
+
+
+def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
+    """`wanted` for a store that is there: teacher, profile, dtype, grid, kind of keys, codec and layout are its own.
+
+    Weights stay those of `wanted`, but for random ones, which need not be named.
+
+    Raises:
+        FingerprintError: the store does not say how it was made.
+    """
+    made = spec.fingerprint
+    if missing := [name for name in ("teacher", "profile", "dtype", "weights") if name not in made]:
+        raise FingerprintError(
+            f"The store does not say which teacher built it (no {missing[0]} in its fingerprint); "
+            "only a store of `viral cache build` can be recomputed or appended to."
+        )
+    return replace(
+        wanted,
+        vfm=made["teacher"],
+        profile=made["profile"],
+        dtype=made["dtype"],
+        grid=made["grid"][0] if "grid" in made else None,
+        trust_paths=made.get("keys") == PATH_AND_SIZE,
+        weights=wanted.weights or ("random" if made["weights"] == "random" else None),
+        codec=spec.codec,
+        store=spec.store,
+        shard_size=spec.shard_size,
+    )
 
 
 def _usable_cores() -> int:

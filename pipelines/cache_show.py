@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from stores import FeatureStore, open_store
+from stores.errors import FingerprintError
 from stores.publish import publish
 from viral.analysis.pca import pca_pictures
 from viral.data.images import decode_image, to_square
@@ -32,6 +33,10 @@ def show_image(root: Path, image: Path, out: Path) -> None:
     spec = store.manifest.spec
     features_1TD = store.codec.decode(codes_1TD, store.tables)
     (colours,) = pca_pictures([features_1TD[0]], spec.grid)
+    if "image_size" not in spec.fingerprint:
+        raise FingerprintError(
+            f"{root} does not say what its teacher saw (no image_size); it cannot be drawn."
+        )
     side = int(spec.fingerprint["image_size"])
     square = to_square(decode_image(data), side, SQUARE_MODE)
     patches = Image.fromarray(colours).resize((side, side), Image.Resampling.NEAREST)

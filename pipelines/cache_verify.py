@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from pipelines.cache_decode import SquareDataset
-from pipelines.cache_request import CacheRequest
+from pipelines.cache_request import CacheRequest, request_like
 from pipelines.progress import bar
 from stores import FeatureStore, Plan, load_plan, open_store
 from stores.errors import FingerprintError
@@ -76,11 +76,12 @@ def recompute_images(
 ) -> RecomputeReport:
     """Encode up to `num_images` images, spread over the store, and compare them with their records.
 
-    Teacher, profile and dtype come from the store; `weights` as for a build, random ones need not be named.
+    Teacher, profile and dtype come from the store; `weights` as for a build, random ones need not be named. What was
+    appended is not looked at, since its images may lie elsewhere: name the part, a store of its own, as `root`.
 
     Raises:
-        FingerprintError: the weights at hand are not the ones that built the store.
-        DataError: an image has gone or changed.
+        FingerprintError: the weights at hand are not the ones that built the store, or it does not say which.
+        DataError: an image has gone, has changed, or cannot be read.
     """
     store, plan = open_store(root), load_plan(root)
     teacher = _teacher_of(plan, weights, device)
@@ -97,16 +98,7 @@ def recompute_images(
 
 def _teacher_of(plan: Plan, weights: str | None, device: str | None) -> Teacher:
     expected = plan.spec.fingerprint
-    if weights is None and expected["weights"] == "random":
-        weights = "random"
-    request = CacheRequest(
-        vfm=expected["teacher"],
-        profile=expected["profile"],
-        dtype=expected["dtype"],
-        grid=expected["grid"][0] if "grid" in expected else None,
-        weights=weights,
-        device=device,
-    )
+    request = request_like(plan.spec, CacheRequest(weights=weights, device=device))
     teacher = request.load_teacher()
     found, wanted = (
         {name: value for name, value in fingerprint.items() if name not in _MAY_DIFFER}
@@ -121,8 +113,8 @@ def _teacher_of(plan: Plan, weights: str | None, device: str | None) -> Teacher:
 @torch.inference_mode()
 def _lowest_cosine(store: FeatureStore, plan: Plan, teacher: Teacher, images: Path, row: int) -> float:
     square = SquareDataset(plan, images, teacher.square_size)[row]
-    if square.reject:
-        raise DataError(f"Cannot recompute {square.reject.path!r} below {images}: {square.reject.reason}.")
+    if problem := square.failure or (square.reject and square.reject.reason):
+        raise DataError(f"Cannot recompute {plan.paths[row]!r} below {images}: {problem}.")
     features_1TD = teacher(torch.tensor(square.pixels)[None])
     device = features_1TD.device
     codes = torch.from_numpy(store.read(plan.keys[row])).to(device)

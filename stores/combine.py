@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stores.create import create_store
-from stores.errors import FingerprintError
+from stores.errors import FingerprintError, PlanError
 from stores.files import LocalFiles
 from stores.layout import MANIFEST
 from stores.lock import build_lock
@@ -77,14 +77,18 @@ def combine_stores(
 
     Raises:
         StoreError: as `open_members`.
-        PlanError: `out` holds something else, or its disk is too small.
+        PlanError: `out` is one of `roots`, holds something else, or its disk is too small.
         DamagedStoreError: a record to be copied is not what was written; what has been copied is kept.
     """
+    if out.resolve() in (root.resolve() for root in roots):
+        raise PlanError(f"{out} is one of the stores to copy; choose a new folder with --out.")
     plan, origins = _union(open_members(roots), store)
     check_space(out, plan)
     with build_lock(out):
         create_store(out, plan, origins[0].member.store.tables)
         pending = pending_shards(out, plan)
+        if pending:
+            (out / MANIFEST).unlink(missing_ok=True)  # a store that lacks shards is an unfinished one
         for done, shard_id in enumerate(pending, plan.num_shards - len(pending) + 1):
             write_shard(out, plan, shard_id, *_copy_shard(plan, shard_id, origins))
             if progress:

@@ -89,10 +89,14 @@ def _require_same(root: Path, found: Plan, expected: Plan) -> None:
         )
     for name in ("images", "rejects"):
         if found_json[name] != expected_json[name]:
+            advice = "Choose another --out, or add the new ones with `viral cache append`."
+            if base_of(root) is not None:
+                advice = (
+                    f"Repeat the `viral cache append` that was interrupted, or delete {root} to give it up."
+                )
             raise PlanError(
                 f"{root} was planned for other {name} ({len(found_json[name])} then, {len(expected_json[name])} now); "
-                "the annotations or the image files have changed. Choose another --out, or add the new ones "
-                "with `viral cache append`."
+                f"the annotations or the image files have changed. {advice}"
             )
 
 

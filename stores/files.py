@@ -1,12 +1,13 @@
 """Where a reader finds a store's files: one protocol, and the local folder; `stores.remote` is the other place."""
 
 import os
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-MAX_OPEN_FILES = 512
-"""Files held open at once; half of the usual limit of a process."""
+MAX_OPEN_FILES = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+"""Files that one store holds open at once: a quarter of what the process may, for it may read from several stores."""
 
 
 class Piece(NamedTuple):

@@ -53,7 +53,7 @@ class Builder:
         if owner and not self._watch.is_dead(owner):
             return owner.name == self._owner.name
         self._require_membership()
-        with _naming_obstacles(self._root):
+        with naming_obstacles(self._root):
             try:
                 (self._folder / f"{what}.{generation + 1}").symlink_to(self._file.name)
             except FileExistsError:  # another process was faster
@@ -205,7 +205,7 @@ def join_build(root: Path, *, rank: int | None = None, name: str | None = None) 
     is_new, left = not root.exists(), threading.Event()
     name = name or f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
     builder = Builder(root, Owner.here(name, rank))
-    with _naming_obstacles(root):
+    with naming_obstacles(root):
         try:
             builder.announce("")
         except FileNotFoundError:  # a builder that failed has just taken its empty folder away
@@ -244,7 +244,12 @@ def evict(root: Path, name: str) -> None:
 
 
 @contextmanager
-def _naming_obstacles(root: Path) -> Iterator[None]:
+def naming_obstacles(root: Path) -> Iterator[None]:
+    """Say in one line what stands in the way of writing below `root`.
+
+    Raises:
+        ReadOnlyStoreError, DiskFullError: instead of the system's errors.
+    """
     try:
         yield
     except OSError as error:
@@ -254,7 +259,7 @@ def _naming_obstacles(root: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
-                f"The disk of {root} is full. Make room and run the same `viral cache build` again; it resumes."
+                f"The disk of {root} is full. Make room and run the same command again; it resumes."
             ) from error
         raise
 

@@ -17,6 +17,7 @@ def part_name(number: int) -> str:
 
 def base_of(root: Path) -> Path | None:
     """The store that `root` is a part of; None if it is none."""
+    root = root.absolute()
     base = root.parent.parent
     return base if root.parent.name == PARTS and root.name.isdigit() and is_store(base) else None
 
@@ -44,6 +45,12 @@ def next_part(root: Path) -> Path:
     while (root / part_name(number) / MANIFEST).is_file():
         number += 1
     return root / part_name(number)
+
+
+def unfinished_part(root: Path) -> str | None:
+    """Relative name of the part that is being appended, or whose manifest is lost; None if there is none."""
+    part = next_part(root)
+    return part.relative_to(root).as_posix() if is_store(part) else None
 
 
 def all_parts(root: Path) -> list[Path]:

@@ -15,7 +15,8 @@ from stores.canonical import canonical_json, sha256
 from stores.combine import Member, Progress, open_members
 from stores.errors import PlanError
 from stores.layout import MANIFEST, PARTIAL
-from stores.publish import make_folder, publish
+from stores.lock import naming_obstacles
+from stores.publish import make_folder, write_bytes
 
 TABLES = "tables.safetensors"
 _METADATA = "viral"
@@ -32,10 +33,12 @@ def export_safetensors(root: Path, out: Path, progress: Progress | None = None) 
     Raises:
         StoreError: `root` is not a finished store, or a record is damaged.
         PlanError: `out` holds something else.
+        ReadOnlyStoreError, DiskFullError: it cannot be written.
     """
     _require_ours(out)
-    make_folder(out)
     members = open_members([root])
+    with naming_obstacles(out):
+        make_folder(out)
     shards = [(member, shard_id) for member in members for shard_id in range(member.plan.num_shards)]
     if members[0].store.tables:
         _write(out / TABLES, members[0].store.tables, _about(members[0], TABLES))
@@ -60,11 +63,12 @@ def _about(member: Member, what: str) -> dict[str, str]:
 
 
 def _write(path: Path, tensors: Mapping[str, npt.NDArray[Any]], about: dict[str, str]) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     if not _is_written(path, about):
-        with publish(path) as partial:
-            save_file(dict(tensors), partial, about)
+        content = save(dict(tensors), about)
+        with naming_obstacles(path.parent):
+            write_bytes(path, content)
 
 
 def _is_written(path: Path, about: dict[str, str]) -> bool:

@@ -54,7 +54,7 @@ def reporting_full_disk(root: Path, plan: Plan) -> Iterator[None]:
         needed, free = missing_bytes(root, plan), free_bytes(root)
         raise DiskFullError(
             f"The disk of {root} is full: the store needs {format_bytes(needed)} more, "
-            f"{format_bytes(free)} are free. Make room and run the same `viral cache build` again; it resumes."
+            f"{format_bytes(free)} are free. Make room and run the same command again; it resumes."
         ) from error
 
 

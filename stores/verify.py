@@ -25,13 +25,13 @@ from stores.layout import (
 from stores.lock import build_lock
 from stores.manifest import Manifest, load_manifest
 from stores.mark import is_store
-from stores.parts import finished_parts
+from stores.parts import finished_parts, unfinished_part
 from stores.plan import Plan, load_plan, missing_message
 from stores.publish import write_bytes
 from stores.report import ShardReport, StoredReport
 from stores.shard import shard_bytes
 from stores.spec import StoreSpec
-from stores.write import rejects_bytes, summarise
+from stores.write import pending_shards, rejects_bytes, summarise
 
 T = TypeVar("T")
 
@@ -56,6 +56,8 @@ class VerifyReport:
     """What a repair deletes: bad files, bad shards and their reports."""
     foreign_files: list[str] = field(default_factory=list)
     """Files that are no part of the store; a repair leaves them alone."""
+    unfinished_part: str | None = None
+    """A part that is being appended, or whose manifest is lost; readers leave it out, and it is not checked."""
 
     @property
     def ok(self) -> bool:
@@ -117,6 +119,7 @@ def _with_parts(
     found = check(root, progress)
     for part in parts:
         found.include(part.relative_to(root).as_posix(), check(part, progress))
+    found.unfinished_part = unfinished_part(root)
     return found
 
 
@@ -145,8 +148,7 @@ def _repair(root: Path, progress: Progress | None) -> VerifyReport:
         found = _verify(root, progress)
         doomed = set(found.doomed)
         if MANIFEST in found.bad_files and PLAN not in found.bad_files:
-            # Nothing vouches for the files without a seal of their own; the plan is enough to make them again.
-            doomed |= {array_metadata(CODES), array_metadata(KEYS), GROUP}
+            doomed |= _unvouched(root, load_plan(root))
         if GROUP in doomed:
             # Made again at once: it is the mark by which a build knows the folder for a store.
             write_bytes(root / GROUP, group_metadata())
@@ -156,6 +158,18 @@ def _repair(root: Path, progress: Progress | None) -> VerifyReport:
         for name in sorted(doomed - {GROUP}):
             (root / name).unlink(missing_ok=True)
     return found
+
+
+def _unvouched(root: Path, plan: Plan) -> set[str]:
+    """Files that have no seal of their own, when the manifest is lost; the plan is enough to make them again."""
+    tables = plan.codec.tables
+    names = {GROUP, *map(array_metadata, (CODES, KEYS, *tables))}
+    try:
+        # The report of a shard names the tables it goes with.
+        is_vouched_for = len(pending_shards(root, plan)) < plan.num_shards
+    except FileNotFoundError:
+        is_vouched_for = False
+    return names if is_vouched_for else names | set(map(whole_array, tables))
 
 
 def _require_store(root: Path) -> None:

@@ -86,7 +86,8 @@ def summarise(root: Path, plan: Plan, reports: list[ShardReport]) -> Manifest:
     cosine = merge_cosines(reports)
     if cosine is None:
         raise StoreError(
-            f"None of {len(plan.keys)} images could be encoded; the reasons are in {root / REJECTS}."
+            f"None of {len(plan.keys)} images could be encoded; the reasons are in {root / REJECTS}. "
+            f"Delete {root} and give other images."
         )
     names = plan.spec.format.small_files(plan.codec.tables, plan.num_shards)
     return Manifest(

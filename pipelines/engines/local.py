@@ -25,6 +25,8 @@ from viral.errors import DataError
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+LAST_SECONDS = 10.0
+"""For a process that has done its share to end by itself."""
 
 
 def run(request: CacheRequest, show_progress: bool) -> tuple[PlannedCache, list[Share]]:
@@ -97,6 +99,7 @@ def _gather(processes: dict[Connection, BaseProcess], stop: StopRequest) -> list
             if isinstance(outcome, Exception):
                 raise outcome
             shares.append(outcome)
+            process.join(LAST_SECONDS)  # ended on its own, it tidies up
     if not shares and stop.requested:
         raise KeyboardInterrupt  # before anything was planned
     if not shares:

@@ -18,11 +18,6 @@ class World:
     local_size: int = 1
     """Processes on this machine, which share its cores."""
 
-    @property
-    def shows_progress(self) -> bool:
-        """Whether this is the process that draws the bar."""
-        return self.rank == 0
-
 
 def read_world(environment: Mapping[str, str] = os.environ) -> World:
     """`RANK` and `WORLD_SIZE`, `LOCAL_RANK` and `LOCAL_WORLD_SIZE` where there are any; alone if there are none.

@@ -1,8 +1,10 @@
 """`viral cache` as typed: exit codes, one-line errors, JSON, and the commands end to end."""
 
 import json
+import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from cli.main import main
 from tests.pipelines.pictures import store_bytes, write_pictures
+from tests.stores.builder import build, make_plan
 
 MICRO = ["--vfm", "micro", "--weights", "random", "--device", "cpu", "--workers", "0"]
 
@@ -172,6 +175,8 @@ BAD_INPUT = {
     "unknown profile": (["--profile", "papper"], "Unknown profile 'papper'. Known: native, paper, release"),
     "unknown dtype": (["--dtype", "fp8"], "Unknown teacher dtype 'fp8'"),
     "unusable device": (["--device", "cuda:77"], "use cpu, or auto"),
+    "a device without a name": (["--devices", "cpu,,cpu"], "--devices 'cpu,,cpu': expected names"),
+    "only a comma for devices": (["--devices", ","], "expected names such as cuda:0"),
     "no data file": (["--data", "nowhere.json"], "No annotation file at nowhere.json"),
     "no image root": (["--images", "nowhere"], "No image folder at nowhere"),
     "no weights": (["--weights", "nowhere.safetensors"], "No teacher weights at nowhere.safetensors"),
@@ -224,8 +229,6 @@ def test_bad_input_is_one_line_and_exit_code_2(viral, folder, case):
 
 def test_hub_without_network_is_quick_and_names_the_remedy(folder):
     """The real process; a proxy that nobody answers stands for a machine without network."""
-    import os
-
     command = [
         str(Path(sys.executable).with_name("viral")),
         "cache",
@@ -263,6 +266,60 @@ def test_stores_that_are_not_there_or_not_finished(viral, folder):
     code, _, err = viral("cache", "verify", "store")
     assert code == 2
     assert "unfinished" in err
+
+
+def test_a_picture_is_not_written_over_a_folder(viral, folder):
+    viral("cache", "build", *MICRO, "--images", "images", "--out", "store")
+    code, _, err = viral("cache", "show", "store", "--image", "images/000.png", "--out", "images")
+    assert (code, err) == (2, "error: Is a directory: images\n")
+
+
+def test_a_store_that_was_made_without_us_is_described_and_no_more(viral, folder):
+    build(folder / "store", make_plan())
+    code, out, _ = viral("cache", "info", "store")
+    assert code == 0
+    assert "3x4x16 int8" in out
+    (folder / "image").write_bytes(b"5")  # what key 5 is made of
+    for command, message in (
+        (["show", "store", "--image", "image", "--out", "x.png"], "no image_size"),
+        (
+            ["verify", "store", "--recompute", "1", "--images", "images"],
+            "does not say which teacher built it",
+        ),
+        (["append", "store", "--images", "images"], "does not say which teacher built it"),
+    ):
+        code, out, err = viral("cache", *command)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+
+
+def test_images_that_cannot_be_read_are_no_wrong_features(viral, folder):
+    with tarfile.open(folder / "tars.tar", "w") as archive:
+        archive.add("images", ".")
+    (folder / "tars").mkdir()
+    (folder / "tars.tar").rename("tars/0.tar")
+    assert viral("cache", "build", *MICRO, "--images", "tars", "--out", "store")[0] == 0
+    os.truncate("tars/0.tar", 2000)
+    code, _, err = viral(
+        "cache", "verify", "store", "--recompute", "2", "--images", "tars", "--device", "cpu"
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert "Cannot recompute '0.tar/" in err
+
+
+def test_names_that_are_no_text_are_printed_to_a_strict_terminal(folder):
+    out = b"caf\xe9"
+    command = [sys.executable, "-c", "from cli.main import main; main()", "cache"]
+    built = [*command, "build", *MICRO, "--images", "images", "--out", out]
+    for line in (built, [*command, "export", out, "--out", out + b"2"], [*command, "info", out]):
+        run = subprocess.run(
+            line,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=False,
+        )
+        assert (run.returncode, run.stderr) == (0, b"")
+        assert b"caf\\udce9" in run.stdout
 
 
 def test_recompute_with_other_weights_is_refused(viral, folder):

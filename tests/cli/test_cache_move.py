@@ -1,6 +1,7 @@
 """`viral cache export`, `merge` and `append` as typed, on a real teacher with random weights."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -124,15 +125,68 @@ def test_appending_keeps_grid_and_kind_of_keys_and_takes_several_processes(viral
 def test_what_does_not_fit_is_one_line_and_exit_code_2(viral, folder):
     viral("cache", "build", *MICRO, "--images", "few", "--out", "one")
     viral("cache", "build", *MICRO, "--images", "few", "--out", "other", "--codec", "fp16")
+    viral("cache", "append", "one", "--images", "images", *HERE)
     for command, message in (
         (["merge", "one", "other", "--out", "both"], "codec: found 'fp16', expected 'int8'"),
         (["merge", "one", "nowhere", "--out", "both"], "nowhere does not exist"),
         (["append", "nowhere", "--images", "few"], "nowhere does not exist"),
         (["append", "one", "--images", "nowhere"], "No image folder at nowhere"),
         (["export", "one", "--to", "zarr", "--out", "images"], "not empty and no feature store"),
+        (["export", "one", "--to", "zarr", "--out", "./one"], "one of the stores to copy"),
+        (["append", "one/parts/1", "--images", "images", *HERE], "one/parts/1 is a part of "),
     ):
         code, out, err = viral("cache", *command)
         assert (code, out) == (2, "")
         assert err.count("\n") == 1
         assert message in err
     assert not Path("both").exists()
+
+
+def test_an_append_without_a_readable_image_can_be_given_up(viral, folder):
+    viral("cache", "build", *MICRO, "--images", "few", "--out", "grown")
+    (folder / "bad").mkdir()
+    (folder / "bad" / "x.png").write_text("no picture")
+    code, _, err = viral("cache", "append", "grown", "--images", "bad", *HERE)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "Delete grown/parts/1 and give other images" in err
+    assert "parts/1 is unfinished" in viral("cache", "info", "grown")[1]
+    assert "parts/1 is unfinished" in viral("cache", "verify", "grown")[1]
+    code, _, err = viral("cache", "append", "grown", "--images", "images", *HERE)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "delete grown/parts/1 to give it up" in err
+    shutil.rmtree("grown/parts/1")
+    assert viral("cache", "append", "grown", "--images", "images", *HERE)[0] == 0
+    assert "1 parts" in viral("cache", "info", "grown")[1]
+
+
+def test_damage_in_a_part_names_the_command_that_makes_it_again(viral, folder):
+    viral("cache", "build", *MICRO, "--images", "few", "--out", "grown")
+    viral("cache", "append", "grown", "--images", "images", *HERE)
+    whole = stored(folder / "grown")
+    (folder / "grown/parts/1/codes/c.0.0.0").write_bytes(b"")
+    code, out, _ = viral("cache", "verify", "grown", "--repair")
+    assert code == 1
+    assert "run the same `viral cache append` again" in out
+    assert viral("cache", "append", "grown", "--images", "images", *HERE)[0] == 0
+    assert stored(folder / "grown") == whole
+
+
+@pytest.mark.parametrize("command", ["export", "merge"])
+def test_an_interrupted_copy_says_so_and_resumes(viral, folder, monkeypatch, command):
+    from stores import combine
+
+    viral("cache", "build", *MICRO, "--images", "images", "--out", "one")
+    write, written = combine.write_shard, []
+
+    def write_one(*arguments):
+        if written:
+            raise KeyboardInterrupt
+        written.append(write(*arguments))
+
+    monkeypatch.setattr(combine, "write_shard", write_one)
+    to = ["--to", "zarr"] if command == "export" else []
+    arguments = ("cache", command, "one", *to, "--out", "copy")
+    assert viral(*arguments) == (130, "", "stopped; run the same command again, what is finished is kept\n")
+    monkeypatch.setattr(combine, "write_shard", write)
+    assert viral(*arguments)[0] == 0
+    assert store_bytes(folder / "copy") == store_bytes(folder / "one")

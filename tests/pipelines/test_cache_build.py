@@ -187,14 +187,25 @@ def test_several_shards_are_written_at_once_and_few_wait(request_, monkeypatch):
     assert max(opened) <= cache_shards.WRITERS + cache_shards.WRITES_WAITING + 1
 
 
-def test_a_batch_that_does_not_fit_the_device_is_halved_and_so_are_the_next(request_, tmp_path, monkeypatch):
+def out_of_gpu_memory():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def out_of_cpu_memory():
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("run_out", [out_of_gpu_memory, out_of_cpu_memory])
+def test_a_batch_that_does_not_fit_the_device_is_halved_and_so_are_the_next(
+    request_, tmp_path, monkeypatch, run_out
+):
     whole = build_cache(replace(request_, shard_size=11, batch_size=11, codec="fp16"))
     forward, sizes = Teacher.forward, []
 
     def forward_few(self, squares):
         sizes.append(len(squares))
         if len(squares) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            run_out()
         return forward(self, squares)
 
     monkeypatch.setattr(Teacher, "forward", forward_few)

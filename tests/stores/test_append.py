@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from stores import combine_stores, new_images, open_store, repair_store, verify_store
-from stores.errors import FingerprintError, IncompleteStoreError, NothingToAppendError, UnknownKeyError
+from stores.errors import (
+    FingerprintError,
+    IncompleteStoreError,
+    NothingToAppendError,
+    PlanError,
+    UnknownKeyError,
+)
 from stores.parts import next_part
 from stores.report import StoredReport
 from tests.stores.builder import build, features, key, make_plan, snapshot
@@ -72,8 +78,13 @@ def test_an_interrupted_append_leaves_the_store_readable_and_resumes_to_the_same
         create_store(part, new)
         write_shard(part, new, 0, *make_shard(part, new, 0))
     assert len(open_store(root)) == 5
-    assert verify_store(root).ok
+    report = verify_store(root)
+    assert (report.ok, report.num_images, report.unfinished_part) == (True, 6, "parts/1")
     assert next_part(root) == part
+    before = snapshot(root)
+    with pytest.raises(PlanError, match=rf"Repeat .* that was interrupted, or delete {part} to give it up"):
+        append(root, make_plan(20, store=plan.spec.store))
+    assert snapshot(root) == before
     append(root, plan)
     resumed = snapshot(root)
     build(tmp_path / "again", make_plan(6, store=plan.spec.store), frozenset({2}))
@@ -103,7 +114,7 @@ def test_verify_and_repair_reach_the_parts(root, plan):
     whole = snapshot(root)
     report = verify_store(root)
     assert report.ok
-    assert (report.num_images, report.num_shards) == (20, 6)
+    assert (report.num_images, report.num_shards, report.unfinished_part) == (20, 6, None)
     name = f"parts/1/{plan.spec.shard_file(0)}"
     flipped = bytearray(whole[name])
     flipped[700] ^= 1

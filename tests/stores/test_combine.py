@@ -1,6 +1,11 @@
 """Export and merge: the same codes under the same keys, each image once, resumable, refused where kinds differ."""
 
+import re
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +18,8 @@ from stores.errors import DamagedStoreError, FingerprintError, IncompleteStoreEr
 from stores.layout import array_metadata, whole_array
 from stores.safetensors_files import export_safetensors
 from tests.stores.builder import build, features, key, make_plan, snapshot
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 REJECTED = frozenset({2})
 
@@ -164,6 +171,66 @@ def test_somebody_elses_folder_is_left_alone(tmp_path):
         with pytest.raises(PlanError, match="is a file"):
             export([tmp_path / "a"], tmp_path / "thesis" / "chapter.tex")
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+def test_a_store_is_not_copied_onto_itself(tmp_path, monkeypatch):
+    build(tmp_path / "a", make_plan())
+    build(tmp_path / "b", make_plan(3))
+    whole = snapshot(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    for roots in (["a"], ["b", "a"]):
+        with pytest.raises(PlanError, match="is one of the stores to copy; choose a new folder"):
+            combine_stores([tmp_path / name for name in roots], Path("a"))
+    assert snapshot(tmp_path / "a") == whole
+
+
+def test_a_copy_that_lost_a_shard_is_unfinished_until_it_has_it_again(tmp_path):
+    build(tmp_path / "a", make_plan())
+    combine_stores([tmp_path / "a"], tmp_path / "out")
+    whole = snapshot(tmp_path / "out")
+    (tmp_path / "out" / "codes" / "c.1.0.0").unlink()
+    finished = []
+    combine_stores(
+        [tmp_path / "a"],
+        tmp_path / "out",
+        progress=lambda done, total: finished.append((tmp_path / "out" / "manifest.json").exists()),
+    )
+    assert finished == [False]
+    assert snapshot(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize("export", ["combine_stores([root], out)", "export_safetensors(root, out)"])
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ("size=64k", "(DiskFullError, PlanError)", "make room|are free"),
+        ("ro", "ReadOnlyStoreError", "write permission"),
+    ],
+)
+def test_a_full_or_read_only_disk_is_one_clear_error(tmp_path, export, options, error, words):
+    build(tmp_path / "store", make_plan(400, shard_size=40))
+    (tmp_path / "disk").mkdir()
+    script = f"""
+        import sys; sys.path.insert(0, {str(REPOSITORY)!r})
+        from pathlib import Path
+        from stores import combine_stores
+        from stores.errors import DiskFullError, PlanError, ReadOnlyStoreError
+        from stores.safetensors_files import export_safetensors
+        root, out = Path("store"), Path("disk/out")
+        try:
+            {export}
+        except {error} as error:
+            print(error)
+        assert not list(out.rglob("*.partial"))
+    """
+    (tmp_path / "script.py").write_text(textwrap.dedent(script))
+    mount = f"mount -t tmpfs -o {options} none disk && {sys.executable} script.py"
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mount], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert re.search(words, done.stdout, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("codec", CODECS)

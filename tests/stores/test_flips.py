@@ -1,12 +1,13 @@
-"""A single flipped bit anywhere in a store of any format is found by verify, and repaired by a build."""
+"""A flipped bit anywhere in a store of any format, parts included, is found by verify, and repaired by a build."""
 
 import random
 
 import pytest
 
-from stores import repair_store, verify_store
+from stores import new_images, repair_store, verify_store
 from stores.errors import StoreError
 from stores.formats import FORMATS
+from stores.parts import next_part
 from tests.stores.builder import build, make_plan, snapshot
 
 REJECTED = frozenset({2})
@@ -26,6 +27,8 @@ def flips(root, count, seed):
 @pytest.mark.parametrize("store", sorted(FORMATS))
 def test_every_flipped_bit_is_found(tmp_path, store, count):
     build(tmp_path, make_plan(store=store), REJECTED)
+    part = next_part(tmp_path)
+    build(part, new_images(tmp_path, part, make_plan(16, store=store)), REJECTED)
     missed = []
     for path, whole, bit in flips(tmp_path, count, seed=count):
         flipped = bytearray(whole)

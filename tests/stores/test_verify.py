@@ -19,6 +19,7 @@ from stores import (
 )
 from stores.canonical import read_sealed, seal
 from stores.errors import IncompleteStoreError, MissingStoreError, StoreError
+from stores.formats import FORMATS
 from stores.publish import write_json
 from tests.stores.builder import build, make_plan, make_shard, snapshot
 
@@ -173,6 +174,37 @@ def test_damage_in_many_places_at_once_is_repaired(root):
         (root / name).write_bytes(flipped)
     rebuild(root)
     assert snapshot(root) == whole
+
+
+@pytest.mark.parametrize("store", sorted(FORMATS))
+@pytest.mark.parametrize("table", ["rotation", "signs", "codebook"])
+@pytest.mark.parametrize("file", ["zarr.json", "c.0.0"])
+def test_a_table_that_nothing_vouches_for_is_made_again(tmp_path, store, table, file):
+    """The manifest alone has the hashes of the tables; without it, the reports still know which ones they go with."""
+    plan = make_plan(store=store, codec="lm4")
+    build(tmp_path, plan, REJECTED)
+    whole = snapshot(tmp_path)
+    for name in ("manifest.json", f"{table}/{file}"):
+        flipped = bytearray(whole[name])
+        flipped[len(flipped) // 2] ^= 1
+        (tmp_path / name).write_bytes(flipped)
+    repair_store(tmp_path)
+    build(tmp_path, plan, REJECTED)
+    assert snapshot(tmp_path) == whole
+
+
+def test_without_a_manifest_tables_from_elsewhere_are_kept(tmp_path):
+    """Copied from a store of another machine, which no build here could make again."""
+    plan = make_plan()
+    tables = plan.codec.make_tables(plan.spec.num_tokens, plan.spec.dim, seed=99)
+    with build_lock(tmp_path):
+        create_store(tmp_path, plan, tables)
+    build(tmp_path, plan, REJECTED)
+    whole = snapshot(tmp_path)
+    (tmp_path / "manifest.json").write_bytes(b"")
+    repair_store(tmp_path)
+    build(tmp_path, plan, REJECTED)
+    assert snapshot(tmp_path) == whole
 
 
 @pytest.mark.parametrize("names", [("zarr.json", "plan.json"), ("zarr.json", "manifest.json")])
