@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-MAX_OPEN_FILES = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+_LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+MAX_OPEN_FILES = 4096 if _LIMIT == resource.RLIM_INFINITY else max(16, _LIMIT // 4)
 """Files that one store holds open at once: a quarter of what the process may, for it may read from several stores."""
 
 
