@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, in safetensors and JSON, enough to resume exactly or to export.
 
     <run>/checkpoints/step-000100/adapter/adapter_model.safetensors    LoRA and projector, PEFT's own layout
+                                  projector.safetensors                instead of it, if nothing else is trained
                                   alignment_head.safetensors           absent for a baseline
                                   optimizer.safetensors                AdamW moments by parameter name
                                   trainer.json                         step and shapes of the run
@@ -22,6 +23,7 @@ from pipelines.training.optim import trainable
 from stores.publish import publish
 from viral.errors import WeightsError
 from viral.mllm.aligned import AlignedMllm
+from viral.mllm.trained import load_trained, save_trained
 from viral.tensors import read_tensors
 
 LATEST = "LATEST"
@@ -36,7 +38,7 @@ def save_checkpoint(
     partial = folder / f"{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    module.mllm.save_pretrained(partial / "adapter", save_embedding_layers=False)
+    save_trained(module.mllm, partial)
     if module.head is not None:
         save_file(_contiguous(module.head.state_dict()), partial / "alignment_head.safetensors")
     save_file(_optimizer_tensors(module, optimizer), partial / "optimizer.safetensors")
@@ -80,11 +82,7 @@ def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.opti
     Raises:
         WeightsError: damaged (an older checkpoint may serve: edit LATEST), or of a run with other tensors.
     """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
-    adapter = read_tensors(checkpoint / "adapter" / "adapter_model.safetensors")
-    _require_keys(checkpoint, adapter, get_peft_model_state_dict(module.mllm, save_embedding_layers=False))
-    set_peft_model_state_dict(module.mllm, adapter)
+    load_trained(module.mllm, checkpoint)
     if module.head is not None:
         head = read_tensors(checkpoint / "alignment_head.safetensors")
         _require_keys(checkpoint, head, module.head.state_dict())

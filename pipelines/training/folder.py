@@ -100,7 +100,7 @@ def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     flat_old, flat_new = (flatten(config.model_dump(mode="json")) for config in (old, new))
     free = {"device", "data.num_workers", "save_every", "keep_last"}
     return [
-        f"{name} was {flat_old[name]}, now {value}"
+        f"{name} was {flat_old.get(name)}, now {value}"
         for name, value in flat_new.items()
-        if name not in free and flat_old[name] != value
+        if name not in free and flat_old.get(name) != value
     ]

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -14,7 +14,7 @@ from pipelines.training.config import ModelConfig, TrainConfig
 from pipelines.training.inputs import describe_inputs
 from pipelines.training.optim import build_optimizer, trainable
 from pipelines.training.samples import usable_samples
-from pipelines.training.targets import Decoder, check_grid, make_decoder, open_targets
+from pipelines.training.targets import Decoder, check_geometry, make_decoder, open_targets
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
 from viral.data.annotations import Sample, read_annotations
 from viral.data.conversation import get_template
@@ -26,9 +26,13 @@ from viral.errors import ConfigError, DataError
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.assemble import assemble_student
 from viral.mllm.head import alignment_head
-from viral.mllm.lora import add_lora
+from viral.mllm.lora import add_lora, train_projector_only
 from viral.mllm.student import Student, load_student
 from viral.objectives import get_objective
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import LlavaForConditionalGeneration
 
 log = logging.getLogger(__name__)
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -99,11 +103,13 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
     samples = usable_samples(samples, config.data, cache, store)
     _require_enough(samples, config)
     inputs = describe_inputs(config.data.annotations, samples, cache, store)
-    student = build_student(config.model, device=str(device), dtype=DTYPES[config.precision])
+    student = build_student(
+        config.model, device=str(device), dtype=DTYPES[config.precision], seed=config.seed
+    )
     if objective is None:
         store = None  # a baseline takes from a cache only the list of images it could not use
     if store and cache:
-        check_grid(store, cache, student.image.count)
+        check_geometry(store, cache, student.image.count, config.data.image_mode)
     module = build_module(config, student, store.manifest.spec.dim if store else None)
     optimizer = build_optimizer(module, config.optim)
     encoding = Encoding(
@@ -112,6 +118,7 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         image=student.image,
         pixels=student.pixels,
         max_length=config.data.max_length,
+        image_mode=config.data.image_mode,
     )
     key_of = key_function(store.manifest.spec.fingerprint) if store else content_key
     backend = backend_class(module, optimizer)
@@ -155,8 +162,8 @@ def _log_plan(run: Run) -> None:
     )  # fmt: skip
 
 
-def build_student(config: ModelConfig, *, device: str, dtype: str) -> Student:
-    """One LLaVA folder, or the parts joined.
+def build_student(config: ModelConfig, *, device: str, dtype: str, seed: int) -> Student:
+    """One LLaVA folder, or the parts joined; `seed` is for a random projector.
 
     Raises:
         WeightsError: something is missing or does not fit.
@@ -166,19 +173,13 @@ def build_student(config: ModelConfig, *, device: str, dtype: str) -> Student:
     assert config.llm is not None
     assert config.tower is not None
     assert config.projector is not None
-    return assemble_student(config.llm, config.tower, config.projector, device=device, dtype=dtype)
+    return assemble_student(config.llm, config.tower, config.projector, device=device, dtype=dtype, seed=seed)
 
 
 def build_module(config: TrainConfig, student: Student, target_dim: int | None) -> AlignedMllm:
     """LoRA inside the student, the alignment head beside it, both in training mode where they train."""
     align, hidden_dim = config.align, student.model.config.text_config.hidden_size
-    adapted = add_lora(
-        student.model,
-        rank=config.lora.rank,
-        alpha=config.lora.alpha,
-        dropout=config.lora.dropout,
-        seed=config.seed,
-    )
+    adapted = _make_trainable(student, config)
     if config.gradient_checkpointing:
         adapted.activation_checkpointing_enable({"use_reentrant": False})
     head = None
@@ -189,3 +190,10 @@ def build_module(config: TrainConfig, student: Student, target_dim: int | None) 
     module.train()
     module.core.vision_tower.eval()
     return module
+
+
+def _make_trainable(student: Student, config: TrainConfig) -> "PeftModel | LlavaForConditionalGeneration":
+    if (lora := config.lora) is None:
+        train_projector_only(student.model)
+        return student.model
+    return add_lora(student.model, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, seed=config.seed)
