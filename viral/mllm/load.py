@@ -18,12 +18,13 @@ def read_model_config(source: str, what: str) -> "PretrainedConfig":
     Raises:
         WeightsError: none there, or of an architecture that transformers does not know.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     require_source(source, what)
     try:
         return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise WeightsError(_unavailable(what, source, error)) from error
 
 

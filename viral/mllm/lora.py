@@ -1,6 +1,8 @@
 """What is trained: the projector alone (LLaVA's stage one), or LoRA on the language model and the projector."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,9 +35,7 @@ def add_lora(
         target_modules=LORA_TARGETS,
         modules_to_save=[PROJECTOR],
     )
-    with warnings.catch_warnings():
-        # PEFT asks transformers for a property by its old name.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+    with quiet_peft():
         adapted = get_peft_model(model, config)
     _in_full_precision(adapted)
     return adapted
@@ -46,6 +46,14 @@ def train_projector_only(model: "LlavaForConditionalGeneration") -> None:
     model.requires_grad_(False)
     model.model.multi_modal_projector.requires_grad_(True)
     _in_full_precision(model)
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without the warning that PEFT asks transformers for a property by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        yield
 
 
 def _in_full_precision(model: nn.Module) -> None:

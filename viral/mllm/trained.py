@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from viral.errors import WeightsError, one_line
+from viral.mllm.lora import quiet_peft
 from viral.mllm.projector import PROJECTOR_FILE, load_projector, save_projector
 from viral.mllm.student import Student
 from viral.tensors import read_tensors
@@ -57,7 +58,8 @@ def merge_trained(student: Student, folder: Path) -> None:
         return
     state = read_tensors(adapter / "adapter_model.safetensors")
     try:
-        adapted = PeftModel.from_pretrained(student.model, str(adapter))
+        with quiet_peft():
+            adapted = PeftModel.from_pretrained(student.model, str(adapter))
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"The adapter in {adapter} does not load onto this base: {one_line(error)}."
