@@ -3,7 +3,7 @@
 A recipe's name is `<student>_<variant>`. Where the paper is silent, docs/models.md says what was chosen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -118,10 +118,15 @@ def without_alignment(config: TrainConfig, name: str) -> TrainConfig:
     return config.model_copy(update={"name": name, "align": align})
 
 
-def _variants(student: PaperStudent) -> list[Callable[[PaperStudent], TrainConfig]]:
-    variants = [pretrain, baseline, viral]
-    variants += [viral_half] if student.depth != 2 * LAYER else []
-    return variants + ([release] if student.name == "llava15_7b" else [])
+Variant = Callable[[PaperStudent], TrainConfig]
+
+
+def _variants(student: PaperStudent) -> Iterator[Variant]:
+    yield from (pretrain, baseline, viral)
+    if student.depth != 2 * LAYER:
+        yield viral_half
+    if student.name == "llava15_7b":
+        yield release
 
 
 PAPER_RECIPES: dict[str, Callable[[], TrainConfig]] = {

@@ -23,6 +23,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
+from pipelines.training.config import TrainConfig, with_overrides
 from tests import tiny
 from viral.data.conversation import get_template
 
@@ -93,6 +94,20 @@ def save_projector(path: Path, *, inputs: int = TOWER_WIDTH, outputs: int = WIDT
     }
     torch.save(state, path)
     return str(path)
+
+
+def with_parts(config: TrainConfig, root: Path, llm: str, tower: str) -> TrainConfig:
+    """A run like `config` on parts of these kinds, which are saved below `root`."""
+    return with_overrides(
+        config,
+        {
+            "model.llava": None,
+            "model.llm": save_llm(root / "llm", llm),
+            "model.tower": save_tower(root / "tower", tower),
+            "model.projector": save_projector(root / "mm_projector.bin"),
+            "data.template": TEMPLATES[llm.split("-")[0]],
+        },
+    )
 
 
 def rename_weights(folder: Path, old: str, new: str) -> None:

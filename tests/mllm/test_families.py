@@ -26,6 +26,8 @@ from viral.mllm.aligned import AlignedMllm
 from viral.mllm.assemble import assemble_student
 from viral.mllm.export import save_student
 from viral.mllm.generate import Question, generate
+from viral.mllm.llms import prompt_template
+from viral.mllm.load import load_tokenizer
 from viral.mllm.student import Student, load_student
 
 PAIRS = [*product(families.LLMS, ("clip", "siglip")), ("llama", "clip-whole"), ("qwen2", "siglip-whole")]
@@ -83,6 +85,20 @@ def image_logits(model, student: Student) -> torch.Tensor:
 def test_text_alone_is_the_language_models_own(case):
     source = AutoModelForCausalLM.from_pretrained(case.llm).eval()
     assert torch.equal(case.text_logits, text_logits(source))
+
+
+def test_the_vocabulary_stays_that_of_the_language_model(case):
+    """No added token, no resized matrix; an exported model has its <image> token, and resizes only if it must."""
+    tokenizer, source = load_tokenizer(case.llm), AutoModelForCausalLM.from_pretrained(case.llm)
+    student = assemble_student(case.llm, case.tower, "random")
+    assert student.model.get_input_embeddings().weight.shape == source.get_input_embeddings().weight.shape
+    assert len(student.tokenizer) == len(tokenizer)
+    assert student.image.id == source.config.vocab_size
+    assert (tokenizer("no")["input_ids"][0] == tokenizer.bos_token_id) == (case.template == "vicuna_v1")
+    assert tokenizer.pad_token_id is not None
+    assert len(load_tokenizer(str(case.folder))) == len(tokenizer) + 1
+    rows = case.student.model.get_input_embeddings().num_embeddings
+    assert rows == max(source.config.vocab_size, len(tokenizer) + 1)
 
 
 def test_the_visual_features_are_the_patches_of_the_last_block_but_one(case):
@@ -154,6 +170,7 @@ def test_it_answers_a_question_and_stops_at_the_templates_end(case, tmp_path: Pa
     picture().save(tmp_path / "picture.png")
     student = load_student(str(case.folder))
     template = get_template(case.template)
+    assert prompt_template(student.model, "vicuna_v1") == case.template
     question = Question("q", template.prompt("<image>\nHow many?"), tmp_path / "picture.png")
     ((_, reply),) = generate(student, [question], max_new_tokens=8, image_mode="pad", batch_size=1)
     plain = LlavaForConditionalGeneration.from_pretrained(case.folder).eval()

@@ -1,4 +1,4 @@
-"""Both stages with parts of each family: what is trained, what comes out, and what does not fit together."""
+"""Runs on parts of each family: what comes out of them, and what does not fit together."""
 
 import json
 import shutil
@@ -12,13 +12,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlavaForConditionalGenerat
 from pipelines.training.checkpoint import latest_checkpoint, load_checkpoint
 from pipelines.training.config import TrainConfig, with_overrides
 from pipelines.training.export import export_run
-from pipelines.training.folder import read_metrics
 from pipelines.training.loop import train
-from pipelines.training.optim import trainable
 from pipelines.training.setup import build_run
 from tests import families
 from viral.errors import CacheMismatchError, ConfigError, WeightsError
-from viral.mllm.lora import PROJECTOR
 
 PAIRS = [("llama", "clip"), ("qwen2", "clip"), ("qwen2-tied", "siglip")]
 
@@ -28,22 +25,11 @@ def aligned(request, config, world, tmp_path_factory) -> tuple[TrainConfig, Path
     """A short run with LoRA and alignment, rates high enough to change every weight."""
     llm, tower = request.param
     root = tmp_path_factory.mktemp("run")
-    made = with_overrides(with_parts(config, root, llm, tower), {"optim.lr": 0.02, "optim.max_steps": 2})
+    made = with_overrides(
+        families.with_parts(config, root, llm, tower), {"optim.lr": 0.02, "optim.max_steps": 2}
+    )
     train(made, cache=world["cache"], output=root / "run")
     return made, root / "run"
-
-
-def with_parts(config: TrainConfig, root: Path, llm: str, tower: str) -> TrainConfig:
-    return with_overrides(
-        config,
-        {
-            "model.llava": None,
-            "model.llm": families.save_llm(root / "llm", llm),
-            "model.tower": families.save_tower(root / "tower", tower),
-            "model.projector": families.save_projector(root / "mm_projector.bin"),
-            "data.template": families.TEMPLATES[llm.split("-")[0]],
-        },
-    )
 
 
 def logits(model, image_token: int, image_size: int) -> torch.Tensor:
@@ -83,88 +69,6 @@ def test_a_run_of_one_base_does_not_load_onto_another(aligned, tmp_path: Path):
     with pytest.raises(WeightsError, match=r"does not load onto this base: .*size mismatch") as caught:
         export_run(tmp_path, tmp_path / "out")
     assert "\n" not in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def stage_one(config, tmp_path_factory) -> tuple[TrainConfig, Path]:
-    root = tmp_path_factory.mktemp("pretrain")
-    made = with_overrides(
-        with_parts(config, root, "qwen2", "siglip"),
-        {
-            "model.projector": "random", "lora": None, "align.objective": "none", "data.template": "plain",
-            "data.image_mode": "crop", "optim.projector_lr": 0.01,
-        },
-    )  # fmt: skip
-    train(made, cache=None, output=root / "run")
-    return made, root / "run"
-
-
-def test_stage_one_trains_the_projector_and_nothing_else(stage_one):
-    config, run = stage_one
-    fresh = build_run(config, None)
-    assert all(PROJECTOR in name for name in trainable(fresh.module))
-    assert len(trainable(fresh.module)) == 4
-    (group,) = fresh.optimizer.param_groups
-    assert (len(group["params"]), group["base_lr"]) == (4, 0.01)
-    start = {
-        name: tensor.clone() for name, tensor in fresh.module.core.multi_modal_projector.named_parameters()
-    }
-    frozen = {n: p.clone() for n, p in fresh.module.named_parameters() if PROJECTOR not in n}
-    checkpoint = latest_checkpoint(run / "checkpoints")
-    assert load_checkpoint(checkpoint, fresh.module, fresh.optimizer) == 6
-    trained = load_file(checkpoint / "projector.safetensors")
-    assert {name for name in trained if not torch.equal(trained[name], start[name])} == start.keys()
-    assert all(torch.equal(frozen[n], p) for n, p in fresh.module.named_parameters() if PROJECTOR not in n)
-    assert fresh.dataset.encoding.image_mode == "crop"
-    assert read_metrics(run)[0]["lr"] < 0.01 == max(line["lr"] for line in read_metrics(run))
-
-
-def test_stage_one_resumes_exactly(stage_one, tmp_path: Path):
-    config, run = stage_one
-    shutil.copytree(run, tmp_path / "run")
-    checkpoints = tmp_path / "run" / "checkpoints"
-    (checkpoints / "LATEST").write_text("step-000004")
-    train(config, cache=None, output=tmp_path / "run", resume=True)
-    first, second = (
-        load_file(root / "checkpoints" / "step-000006" / "projector.safetensors")
-        for root in (run, tmp_path / "run")
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    losses = [[line["loss"] for line in read_metrics(root)] for root in (run, tmp_path / "run")]
-    assert losses[0] == losses[1]
-
-
-def test_stage_two_starts_from_stage_ones_projector(stage_one, config, world):
-    one, run = stage_one
-    projector = latest_checkpoint(run / "checkpoints") / "projector.safetensors"
-    for source in (projector, projector.parent):
-        two = with_overrides(one, {"model.projector": str(source), "lora": {"rank": 4, "alpha": 8}})
-        started = build_run(with_overrides(two, {"data.template": "qwen_2"}), None)
-        weight = started.module.core.multi_modal_projector.linear_1.weight
-        assert torch.equal(weight, load_file(projector)["linear_1.weight"])
-        assert [group["base_lr"] for group in started.optimizer.param_groups] == [1e-3, 0.01]
-
-
-def test_stage_one_is_exported_too(stage_one, tmp_path: Path):
-    _, run = stage_one
-    exported = export_run(run, tmp_path / "model")
-    plain = LlavaForConditionalGeneration.from_pretrained(exported).eval()
-    trained = load_file(latest_checkpoint(run / "checkpoints") / "projector.safetensors")
-    assert torch.equal(plain.model.multi_modal_projector.linear_2.weight, trained["linear_2.weight"])
-    assert not (exported / "chat_template.jinja").exists()
-    assert json.loads((exported / "processor_config.json").read_text())["image_processor"]["do_pad"] is False
-
-
-def test_a_random_projector_is_that_of_the_runs_seed(stage_one):
-    config, _ = stage_one
-    weights = [
-        build_run(
-            with_overrides(config, {"seed": seed}), None
-        ).module.core.multi_modal_projector.linear_1.weight
-        for seed in (1, 1, 2)
-    ]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
 
 
 def test_squares_of_another_kind_than_the_caches_are_refused(config, world, tmp_path: Path):
@@ -246,7 +150,7 @@ def truncated_projector(parts: dict[str, str]) -> str:
     ],
 )  # fmt: skip
 def test_parts_that_do_not_fit_are_one_line(config, world, tmp_path: Path, spoil):
-    made = with_parts(config, tmp_path, "llama", "clip")
+    made = families.with_parts(config, tmp_path, "llama", "clip")
     message = spoil({name: getattr(made.model, name) for name in ("llm", "tower", "projector")})
     with pytest.raises(WeightsError, match=message) as caught:
         train(made, cache=world["cache"], output=tmp_path / "run")
@@ -255,13 +159,15 @@ def test_parts_that_do_not_fit_are_one_line(config, world, tmp_path: Path, spoil
 
 
 def test_a_layer_that_this_llm_has_not(config, world, tmp_path: Path):
-    made = with_overrides(with_parts(config, tmp_path, "qwen2", "clip"), {"align.layer": 16})
+    made = with_overrides(families.with_parts(config, tmp_path, "qwen2", "clip"), {"align.layer": 16})
     with pytest.raises(ConfigError, match=r"align\.layer=16 is out of range; this LLM has layers 0 .* to 3"):
         train(made, cache=world["cache"], output=tmp_path / "run")
 
 
 def test_a_tower_without_preprocessor_gets_the_statistics_of_its_kind(config, tmp_path: Path, caplog):
-    made = with_overrides(with_parts(config, tmp_path, "llama", "siglip"), {"align.objective": "none"})
+    made = with_overrides(
+        families.with_parts(config, tmp_path, "llama", "siglip"), {"align.objective": "none"}
+    )
     (Path(made.model.tower) / "preprocessor_config.json").unlink()
     pixels = build_run(made, None).dataset.encoding.pixels
     assert (pixels.size, pixels.mean, pixels.std) == (families.SIGLIP_SIZE, (0.5,) * 3, (0.5,) * 3)

@@ -7,7 +7,7 @@ from viral.errors import WeightsError
 from viral.mllm.load import load_strictly, read_model_config
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import LlavaForConditionalGeneration, PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,13 +17,17 @@ class LlmFamily:
     model_type: str
     template: str
     """Conversation template of its instruction tuning (release, finetune_lora*.sh)."""
+    prompts_vary: bool = False
+    """Whether the release evaluates it with another wording than it trains it with."""
     example: str
 
 
 LLM_FAMILIES = {
     family.model_type: family
     for family in (
-        LlmFamily(model_type="llama", template="vicuna_v1", example="lmsys/vicuna-7b-v1.5"),
+        LlmFamily(
+            model_type="llama", template="vicuna_v1", prompts_vary=True, example="lmsys/vicuna-7b-v1.5"
+        ),
         LlmFamily(model_type="qwen2", template="qwen_2", example="Qwen/Qwen2.5-7B-Instruct"),
     )
 }
@@ -41,6 +45,12 @@ def get_llm_family(model_type: str, source: str) -> LlmFamily:
             f"{source} is a {model_type} model, which is no language model we know. Known: {known}."
         )
     return LLM_FAMILIES[model_type]
+
+
+def prompt_template(model: "LlavaForConditionalGeneration", wanted: str) -> str:
+    """The template to ask `model` with: the one `wanted`, or its family's where the release has no other."""
+    family = get_llm_family(model.config.text_config.model_type, "this model")
+    return wanted if family.prompts_vary else family.template
 
 
 def load_llm(source: str, dtype: str) -> "PreTrainedModel":

@@ -70,6 +70,10 @@ def _file(source: str) -> Path:
     path = Path(source)
     if path.is_file():
         return path
+    if not path.exists() and path.suffix in (".safetensors", ".bin"):
+        raise WeightsError(
+            f"No projector at {path}; `viral pretrain` (stage one) makes one, or give another path."
+        )
     if not path.exists():
         return fetch(source, "mm_projector.bin", "projector")
     for name in _FILES:

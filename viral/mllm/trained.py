@@ -90,4 +90,4 @@ def _has_adapter(mllm: Any) -> bool:  # noqa: ANN401
 
 
 def _projector(mllm: Any) -> nn.Module:  # noqa: ANN401
-    return mllm.model.multi_modal_projector  # type: ignore[no-any-return]
+    return mllm.model.multi_modal_projector
