@@ -1,9 +1,12 @@
 """Parts of every supported family at toy size, saved as their users have them: real classes, seeded random weights."""
 
+import io
+import json
 from pathlib import Path
 
+import sentencepiece
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     CLIPConfig,
@@ -112,8 +115,6 @@ def with_parts(config: TrainConfig, root: Path, llm: str, tower: str) -> TrainCo
 
 def rename_weights(folder: Path, old: str, new: str) -> None:
     """Rename the tensors of a saved model, as another version of transformers would have named them."""
-    from safetensors.torch import load_file
-
     tensors = load_file(folder / "model.safetensors")
     renamed = {name.replace(old, new): tensor for name, tensor in tensors.items()}
     assert renamed.keys() != tensors.keys()
@@ -139,6 +140,30 @@ def qwen_tokenizer() -> PreTrainedTokenizerFast:
         pad_token="<|endoftext|>",
         extra_special_tokens=["<|im_start|>"],
     )
+
+
+def make_like_vicunas(folder: Path) -> None:
+    """Turn a saved Llama into what the hub holds of Vicuna: pickled weights, old buffers, a sentencepiece model."""
+    weights = folder / "model.safetensors"
+    buffer = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(6)}
+    torch.save(load_file(weights) | buffer, folder / "pytorch_model.bin")
+    weights.unlink()
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(tiny.CORPUS), model_writer=model, vocab_size=400, hard_vocab_limit=False,
+        model_type="bpe", byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False,
+        unk_id=0, bos_id=1, eos_id=2, pad_id=-1, minloglevel=2,
+    )  # fmt: skip
+    (folder / "tokenizer.model").write_bytes(model.getvalue())
+    settings = {
+        "tokenizer_class": "LlamaTokenizer",
+        "legacy": False,
+        "add_bos_token": True,
+        "pad_token": None,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 def _shake(model: PreTrainedModel) -> PreTrainedModel:

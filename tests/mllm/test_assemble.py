@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlavaForConditionalGeneration
 
-from tests import tiny
+from tests import families, tiny
+from viral.data.conversation import get_template
+from viral.data.tokens import encode_dialogue
 from viral.errors import WeightsError
 from viral.mllm.assemble import add_image_token, assemble_student
 from viral.mllm.student import load_student
@@ -143,6 +145,26 @@ def test_a_preprocessor_of_another_tower_is_refused(llava_dir: Path, parts, tmp_
     load = load_student if part == "whole" else lambda tower: assemble_student(**parts | {"tower": tower})
     with pytest.raises(WeightsError, match=r"squares of 35 pixels, its vision tower takes 28"):
         load(str(tmp_path))
+
+
+def test_vicuna_as_the_hub_holds_it(tmp_path: Path):
+    """Old buffers among its weights are no error; its tokenizer starts a text, pads with <unk>, stops at </s>."""
+    pytest.importorskip("google.protobuf")
+    llm = families.save_llm(tmp_path / "llm", "llama")
+    tower = families.save_tower(tmp_path / "tower", "clip")
+    before = assemble_student(llm, tower, "random").model
+    families.make_like_vicunas(Path(llm))
+    student = assemble_student(llm, tower, "random")
+    assert torch.equal(student.model.lm_head.weight, before.lm_head.weight)
+    tokenizer, image = student.tokenizer, student.image
+    assert (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id) == (1, 0, 2)
+    ids, labels = encode_dialogue([("<image>\nIs it?", "a cat")], tokenizer, get_template("plain"), image, 99)
+    assert ids[: 1 + image.count] == [1] + [image.id] * image.count
+    assert tokenizer.convert_ids_to_tokens(ids[-1]) == "\n"
+    assert labels[1 + image.count :] == ids[1 + image.count :]
+    assert student.model.generation_config.eos_token_id == 2
+    add_image_token(student)
+    assert tokenizer("<image>", add_special_tokens=False)["input_ids"] == [student.image.id]
 
 
 def test_random_projector_only_when_asked(parts):
