@@ -23,7 +23,7 @@ from pipelines.training.optim import trainable
 from stores.publish import publish
 from viral.errors import WeightsError
 from viral.mllm.aligned import AlignedMllm
-from viral.mllm.trained import load_trained, save_trained
+from viral.mllm.trained import describe_adapter, trained_parts
 from viral.tensors import read_tensors
 
 LATEST = "LATEST"
@@ -38,7 +38,10 @@ def save_checkpoint(
     partial = folder / f"{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    save_trained(module.mllm, partial)
+    for file, tensors in _trained(module).items():
+        (partial / file).parent.mkdir(exist_ok=True)
+        save_file(_contiguous(tensors), partial / file)
+    describe_adapter(module.mllm, partial)
     if module.head is not None:
         save_file(_contiguous(module.head.state_dict()), partial / "alignment_head.safetensors")
     save_file(_optimizer_tensors(module, optimizer), partial / "optimizer.safetensors")
@@ -82,7 +85,12 @@ def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.opti
     Raises:
         WeightsError: damaged (an older checkpoint may serve: edit LATEST), or of a run with other tensors.
     """
-    load_trained(module.mllm, checkpoint)
+    for file, wanted in _trained(module).items():
+        found = read_tensors(checkpoint / file)
+        _require_keys(checkpoint, found, wanted)
+        with torch.no_grad():
+            for name, tensor in wanted.items():
+                tensor.copy_(found[name])
     if module.head is not None:
         head = read_tensors(checkpoint / "alignment_head.safetensors")
         _require_keys(checkpoint, head, module.head.state_dict())
@@ -98,6 +106,12 @@ def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.opti
             if tensor is not None
         }
     return int(json.loads((checkpoint / "trainer.json").read_text())["step"])
+
+
+def _trained(module: AlignedMllm) -> dict[str, dict[str, torch.Tensor]]:
+    """What is trained inside the MLLM, by file and by name in it."""
+    inside = {name: tensor for name, tensor in module.mllm.named_parameters() if tensor.requires_grad}
+    return trained_parts(module.mllm, inside)
 
 
 def _optimizer_tensors(module: AlignedMllm, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from viral.errors import WeightsError
@@ -51,12 +50,6 @@ def load_projector(projector: nn.Module, source: str) -> None:
     """
     state = {_rename(key): tensor for key, tensor in read_tensors(_file(source)).items()}
     load_exactly(projector, state, source, "the projector between this tower and LLM")
-
-
-def save_projector(projector: nn.Module, path: Path) -> None:
-    """Write the projector's weights to a safetensors file."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in projector.state_dict().items()}
-    save_file(state, path, {"format": "pt"})
 
 
 def _rename(key: str) -> str:

@@ -4,44 +4,40 @@
 <checkpoint>/projector.safetensors                of a run without: stage one
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from torch import nn
+import torch
 
 from viral.errors import WeightsError, one_line
-from viral.mllm.lora import quiet_peft
-from viral.mllm.projector import PROJECTOR_FILE, load_projector, save_projector
+from viral.mllm.lora import PROJECTOR, quiet_peft
+from viral.mllm.projector import PROJECTOR_FILE, load_projector
 from viral.mllm.student import Student
 from viral.tensors import read_tensors
 
-if TYPE_CHECKING:
+ADAPTER_FILE = "adapter/adapter_model.safetensors"
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+def trained_parts(mllm: Any, tensors: Tensors) -> dict[str, dict[str, torch.Tensor]]:  # noqa: ANN401 - PEFT or not
+    """The MLLM's trained tensors, given by parameter name, as they are filed: by file and by name in it."""
+    from peft import PeftModel, get_peft_model_state_dict
+
+    if isinstance(mllm, PeftModel):
+        named = get_peft_model_state_dict(mllm, state_dict=dict(tensors), save_embedding_layers=False)
+        return {ADAPTER_FILE: named}
+    return {PROJECTOR_FILE: {name.partition(f"{PROJECTOR}.")[2]: tensor for name, tensor in tensors.items()}}
+
+
+def describe_adapter(mllm: Any, folder: Path) -> None:  # noqa: ANN401
+    """Write PEFT's own `adapter_config.json` beside the adapter, if there is one."""
     from peft import PeftModel
 
-ADAPTER = "adapter"
-
-
-def save_trained(mllm: Any, folder: Path) -> None:  # noqa: ANN401 - a LLaVA, with PEFT around it or not
-    """Write the adapter or the projector below `folder`."""
-    if _has_adapter(mllm):
-        mllm.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
-    else:
-        save_projector(_projector(mllm), folder / PROJECTOR_FILE)
-
-
-def load_trained(mllm: Any, folder: Path) -> None:  # noqa: ANN401
-    """Restore exactly what `save_trained` wrote.
-
-    Raises:
-        WeightsError: damaged, or of another kind of run or base.
-    """
-    from peft import set_peft_model_state_dict
-
-    if not _has_adapter(mllm):
-        load_projector(_projector(mllm), str(folder / PROJECTOR_FILE))
-        return
-    state = read_tensors(folder / ADAPTER / "adapter_model.safetensors")
-    set_peft_model_state_dict(mllm, _of_this_base(state, mllm, folder / ADAPTER))
+    if isinstance(mllm, PeftModel):
+        for adapter in mllm.peft_config.values():
+            adapter.save_pretrained(str((folder / ADAPTER_FILE).parent))
 
 
 def merge_trained(student: Student, folder: Path) -> None:
@@ -50,44 +46,23 @@ def merge_trained(student: Student, folder: Path) -> None:
     Raises:
         WeightsError: nothing there, or made for another base.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
-    adapter = folder / ADAPTER
-    if not adapter.is_dir():
-        load_projector(_projector(student.model), str(folder / PROJECTOR_FILE))
+    file = folder / ADAPTER_FILE
+    if (folder / PROJECTOR_FILE).is_file():
+        load_projector(student.model.model.multi_modal_projector, str(folder / PROJECTOR_FILE))
         return
-    state = read_tensors(adapter / "adapter_model.safetensors")
+    found = read_tensors(file)
     try:
         with quiet_peft():
-            adapted = PeftModel.from_pretrained(student.model, str(adapter))
+            adapted = PeftModel.from_pretrained(student.model, str(file.parent))
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(
-            f"The adapter in {adapter} does not load onto this base: {one_line(error)}."
+            f"The adapter in {file.parent} does not load onto this base: {one_line(error)}."
         ) from error
-    _of_this_base(state, adapted, adapter)  # PEFT itself only warns
-    student.model = adapted.merge_and_unload()
-
-
-def _of_this_base(state: dict[str, Any], adapted: "PeftModel", adapter: Path) -> dict[str, Any]:
-    from peft import get_peft_model_state_dict
-
-    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    shapes = [
-        {(name, tuple(tensor.shape)) for name, tensor in tensors.items()} for tensors in (state, wanted)
-    ]
-    if odd := sorted(shapes[0] ^ shapes[1]):
-        name, shape = odd[0]
+    expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    if odd := sorted(found.keys() ^ expected.keys()):  # PEFT itself only warns
         raise WeightsError(
-            f"The adapter in {adapter} is not of this base: {len(odd)} tensors differ, first {name} {list(shape)}."
+            f"The adapter in {file.parent} is not of this base: {len(odd)} tensors differ, first {odd[0]}."
         )
-    return state
-
-
-def _has_adapter(mllm: Any) -> bool:  # noqa: ANN401
-    from peft import PeftModel
-
-    return isinstance(mllm, PeftModel)
-
-
-def _projector(mllm: Any) -> nn.Module:  # noqa: ANN401
-    return mllm.model.multi_modal_projector
+    student.model = adapted.merge_and_unload()
