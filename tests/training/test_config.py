@@ -55,6 +55,15 @@ def test_stage_one_is_the_releases(student):
     assert one.model.tower in {checkpoint for tower in TOWERS.values() for checkpoint in tower.checkpoints}
 
 
+def test_the_guide_names_every_family_tower_and_recipe():
+    guide = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    names = [f"`{student.name}`" for student in STUDENTS] + [f"`{family}`" for family in LLM_FAMILIES]
+    for tower in TOWERS.values():
+        names += [f"`{tower.name}`", *(f"`{checkpoint}`" for checkpoint in tower.checkpoints)]
+    names += [f"`_{variant}`" for variant in ("pretrain", "baseline", "viral", "viral_half", "release")]
+    assert not [name for name in names if name not in guide]
+
+
 def test_the_release_has_its_batch_and_its_untrained_head():
     ours, theirs = (get_recipe(f"llava15_7b_{kind}").model_dump() for kind in ("viral", "release"))
     assert {key for key in ours if ours[key] != theirs[key]} == {"name", "data", "align"}
