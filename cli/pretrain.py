@@ -1,5 +1,6 @@
 """`viral pretrain`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -23,12 +24,16 @@ def pretrain(
     """Stage one: train the projector between a tower and an LLM, both frozen, on image-caption pairs."""
     from pipelines.training.run import pretrain_command
 
+    main = os.environ.get("RANK", "0") == "0"  # the one of several processes that speaks
     try:
         projector = pretrain_command(
             settings or [], recipe=recipe, config=config, output=output, resume=resume
         )
     except KeyboardInterrupt as stop:
-        typer.echo(f"{stop or 'interrupted'}; the same command with --resume continues.", err=True)
+        if main:
+            typer.echo(f"{stop or 'interrupted'}; the same command with --resume continues.", err=True)
         raise typer.Exit(130) from stop
+    if not main:
+        return
     typer.echo(f"done: {projector}")
     typer.echo(f"next: viral train --recipe NAME --cache PATH model.projector={projector}")

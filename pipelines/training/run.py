@@ -1,5 +1,6 @@
 """From the words of a command line to a training run of either stage."""
 
+import os
 from pathlib import Path
 from shutil import copyfile
 
@@ -35,8 +36,9 @@ def pretrain_command(
     output = output or default_output(resolved)
     checkpoint = train(resolved, cache=None, output=output, resume=resume)
     projector = output / PROJECTOR_FILE
-    with publish(projector) as partial:
-        copyfile(checkpoint / PROJECTOR_FILE, partial)
+    if os.environ.get("RANK", "0") == "0":
+        with publish(projector) as partial:
+            copyfile(checkpoint / PROJECTOR_FILE, partial)
     return projector
 
 
