@@ -90,7 +90,12 @@ def join_ranks(config: TrainConfig) -> Iterator[Ranks]:
         if world.rank > 0:
             for package in ("pipelines", "stores", "viral"):
                 logging.getLogger(package).setLevel(logging.ERROR)
-        yield Ranks(world.rank, world.size, device, watch)
+        try:
+            yield Ranks(world.rank, world.size, device, watch)
+        except BaseException:
+            if world.size == 1:  # with a lost rank, an orderly end could wait for it
+                dist.destroy_process_group()
+            raise
     dist.destroy_process_group()
 
 

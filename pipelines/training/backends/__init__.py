@@ -1,6 +1,7 @@
 """Where gradients meet and weights change. One file a backend; the loop knows only `Backend`."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
 
@@ -26,7 +27,7 @@ def resolve_backend(name: str, num_ranks: int) -> str:
 
     Raises:
         UnknownNameError: no such backend.
-        ConfigError: one for a single process, and several ranks.
+        ConfigError: one for a single process, and several ranks; or DeepSpeed is not installed.
     """
     if name == "auto":
         return "ddp" if num_ranks > 1 else "single"
@@ -35,5 +36,9 @@ def resolve_backend(name: str, num_ranks: int) -> str:
     if name == "single" and num_ranks > 1:
         raise ConfigError(
             f"backend=single, but there are {num_ranks} ranks; set backend=ddp or backend=deepspeed."
+        )
+    if name == "deepspeed" and find_spec("deepspeed") is None:
+        raise ConfigError(
+            "backend=deepspeed needs DeepSpeed, which is not installed: pip install deepspeed, or set backend=ddp."
         )
     return name

@@ -19,7 +19,9 @@ class DdpBackend(SingleBackend):
     def __init__(self, module: AlignedMllm, optimizer: torch.optim.AdamW, config: TrainConfig) -> None:
         super().__init__(module, optimizer, config)
         # Every trainable takes part in every micro-batch, so nothing has to be searched for unused parameters.
-        self._wrapped = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        self._wrapped = DistributedDataParallel(
+            module, forward_sync_buffers=False, gradient_as_bucket_view=True
+        )
 
     def accumulate(self, *, last: bool) -> AbstractContextManager[None]:
         """No reduction before the last micro-batch."""

@@ -13,7 +13,6 @@ import torch
 from pipelines.training.backends.single import SingleBackend
 from pipelines.training.config import TrainConfig
 from pipelines.training.optim import kept, trainable
-from viral.errors import ConfigError
 from viral.mllm.aligned import AlignedMllm, Losses
 
 BUCKET = 50_000_000
@@ -26,7 +25,7 @@ def zero_config(config: TrainConfig, world_size: int, *, on_gpu: bool) -> dict[s
     Neither `bf16` nor `torch_autocast` is on: trainables and their AdamW are fp32, and the module casts by itself.
     """
     data = config.data
-    zero = {"stage": config.zero_stage, "overlap_comm": on_gpu and config.zero_stage == 3}
+    zero: dict[str, Any] = {"stage": config.zero_stage, "overlap_comm": on_gpu and config.zero_stage == 3}
     if config.zero_stage:
         zero |= {"reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET, "contiguous_gradients": True}
     return {
@@ -50,7 +49,7 @@ class DeepSpeedBackend(SingleBackend):
         device = next(module.parameters()).device
         settings = zero_config(config, torch.distributed.get_world_size(), on_gpu=device.type == "cuda")
         self._stage, self._adamw = config.zero_stage, optimizer
-        self._engine, self.optimizer, _, _ = import_deepspeed(device.type).initialize(
+        self._engine, self.optimizer, _, _ = _import_deepspeed(device).initialize(
             model=module, optimizer=optimizer, config=settings, dist_init_required=False
         )
 
@@ -68,11 +67,11 @@ class DeepSpeedBackend(SingleBackend):
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Trainables are fp32 like their masters, so the module's own tensors are exact once they are whole."""
-        from deepspeed.zero import GatheredParameters
+        from deepspeed import zero
 
         whole = {}
         for name, tensor in kept(self.module).items():
-            with GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
+            with zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
                 whole[name] = tensor.detach().cpu().clone()  # ZeRO-2's are views of one buffer
         return whole
 
@@ -82,6 +81,7 @@ class DeepSpeedBackend(SingleBackend):
             return super().moments()
         from deepspeed.utils import safe_get_full_optimizer_state
 
+        self._link()
         done = self._adamw.state[self._shards()[0]]["step"]
         found = {}
         for name, parameter in trainable(self.module).items():
@@ -101,12 +101,17 @@ class DeepSpeedBackend(SingleBackend):
                 "exp_avg": torch.zeros_like(shard),
                 "exp_avg_sq": torch.zeros_like(shard),
             }
-        if self._stage == 2:
-            self.optimizer._lazy_init_hp_params_optimizer_state()  # links parameters to their part of the shards
+        self._link()
         for name, parameter in trainable(self.module).items():
             for moment in ("exp_avg", "exp_avg_sq"):
                 _fill(parameter, moment, moments[f"{name}.{moment}"].to(parameter.device))
         return None
+
+    def _link(self) -> None:
+        """Have ZeRO-2 find each parameter's part of AdamW's state; by itself it does so when only one group has any."""
+        if self._stage == 2:
+            self.optimizer._hp_optimizer_states_linked = False
+            self.optimizer._lazy_init_hp_params_optimizer_state()
 
     def _shards(self) -> list[torch.Tensor]:
         """This rank's flat fp32 masters: what AdamW updates instead of the parameters."""
@@ -115,7 +120,7 @@ class DeepSpeedBackend(SingleBackend):
         return self.optimizer.fp32_partitioned_groups_flat
 
 
-def _fill(parameter: torch.nn.Parameter, moment: str, whole: torch.Tensor) -> None:
+def _fill(parameter: Any, moment: str, whole: torch.Tensor) -> None:
     from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
     if not hasattr(parameter, "ds_id"):
@@ -128,20 +133,12 @@ def _fill(parameter: torch.nn.Parameter, moment: str, whole: torch.Tensor) -> No
     return safe_set_local_optimizer_state(parameter, mine, moment)
 
 
-def import_deepspeed(device_type: str) -> Any:  # noqa: ANN401 - an untyped module
-    """DeepSpeed, told where it runs, kept from compiling extensions and from chatting.
+def _import_deepspeed(device: torch.device) -> Any:  # noqa: ANN401 - an untyped module
+    """DeepSpeed, told where it runs, kept from compiling extensions and from chatting."""
+    os.environ.setdefault("DS_ACCELERATOR", device.type)
+    os.environ["LOCAL_RANK"] = str(device.index or 0)  # its only way to be told which GPU is this rank's
+    import deepspeed
 
-    Raises:
-        ConfigError: it is not installed.
-    """
-    os.environ.setdefault("DS_ACCELERATOR", device_type)
-    try:
-        import deepspeed
-    except ImportError as error:
-        raise ConfigError(
-            "backend=deepspeed needs DeepSpeed, which is not installed (pip install deepspeed); "
-            "backend=ddp does without it."
-        ) from error
     # A faster gloo for one machine, which would call a C++ compiler on first use.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)

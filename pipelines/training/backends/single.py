@@ -1,6 +1,7 @@
 """One process, one device."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -12,6 +13,8 @@ from viral.mllm.aligned import AlignedMllm, Losses
 
 class SingleBackend:
     """Plain autograd and AdamW."""
+
+    optimizer: Any
 
     def __init__(self, module: AlignedMllm, optimizer: torch.optim.AdamW, config: TrainConfig) -> None:
         self.module, self.optimizer = module, optimizer
