@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from viral.data.conversation import get_template
 from viral.errors import ConfigError
@@ -123,13 +123,34 @@ class TrainConfig(_Config):
     align: AlignConfig = AlignConfig()
     optim: OptimConfig = OptimConfig()
     precision: Literal["fp32", "bf16"] = "bf16"
-    gradient_checkpointing: bool = True
-    backend: str = "single"
+    gradient_checkpointing: Literal["auto", "none", "full"] | int = "auto"
+    """Of the LLM's blocks: recompute none, all, or every n-th; `auto`: as few as fit a GPU's memory, all on a CPU."""
+    compile: bool = False
+    """torch.compile for each of the LLM's blocks; the first steps then take minutes."""
+    backend: str = "auto"
+    """`single`, `ddp` or `deepspeed`; `auto`: ddp where there are several ranks."""
+    zero_stage: Literal[0, 2, 3] = 2
+    """What DeepSpeed shards: nothing, optimizer state and gradients, or the frozen weights too."""
     device: str = "auto"
-    """`auto`: a GPU if there is one, else the CPU."""
+    """`auto`: a GPU if there is one, else the CPU. Each of several ranks takes its own."""
     seed: int = Field(42, ge=0)
     save_every: int = Field(1000, gt=0)
     keep_last: int = Field(10, gt=0)
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _older(cls, value: object) -> object:
+        return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TrainConfig":
+        if isinstance(self.gradient_checkpointing, int) and self.gradient_checkpointing < 1:
+            raise ValueError("gradient_checkpointing takes auto, none, full, or n >= 1 for every n-th block")
+        if self.compile and self.backend == "deepspeed" and self.zero_stage == 3:
+            raise ValueError(
+                "compile=true needs whole weights, which zero_stage=3 does not keep; use zero_stage=2"
+            )
+        return self
 
 
 def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfig:

@@ -14,6 +14,16 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
+def kept(module: nn.Module) -> dict[str, torch.Tensor]:
+    """What a checkpoint holds: all that trains, and all that is beside the MLLM (a frozen head too), by name."""
+    beside = {
+        name: tensor
+        for name, tensor in module.state_dict(keep_vars=True).items()
+        if not name.startswith("mllm.")
+    }
+    return trainable(module) | beside
+
+
 def build_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW with two groups: the vision-language projector, and LoRA plus alignment head.
 

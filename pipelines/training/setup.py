@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from pipelines.training.backends import Backend, get_backend
+from pipelines.training.activations import set_checkpointing
+from pipelines.training.backends import resolve_backend
 from pipelines.training.config import ModelConfig, TrainConfig
 from pipelines.training.inputs import describe_inputs
 from pipelines.training.optim import build_optimizer, trainable
+from pipelines.training.ranks import Ranks, alone
 from pipelines.training.samples import usable_samples
 from pipelines.training.targets import Decoder, check_geometry, make_decoder, open_targets
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
@@ -21,7 +23,6 @@ from viral.data.conversation import get_template
 from viral.data.dataset import Encoding, Example, InstructionDataset, collate
 from viral.data.keys import content_key, key_function
 from viral.data.sampler import micro_batches
-from viral.device import pick_device
 from viral.errors import ConfigError, DataError
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.assemble import assemble_student
@@ -43,13 +44,14 @@ class Run:
     """All that the loop drives."""
 
     config: TrainConfig
-    device: torch.device
+    ranks: Ranks
     module: AlignedMllm
     optimizer: torch.optim.AdamW
-    backend: Backend
     dataset: InstructionDataset
     pad_token_id: int
     num_steps: int
+    num_micro: int
+    """Micro-batches of this rank in a step."""
     decoder: Decoder | None
     kappa: float
     record_bytes: int
@@ -68,8 +70,8 @@ class Run:
             seed=self.config.seed,
             first_step=first_step,
             last_step=self.num_steps,
-            rank=self.backend.rank,
-            world_size=self.backend.world_size,
+            rank=self.ranks.rank,
+            world_size=self.ranks.size,
         )
         batch_bytes = data.micro_batch_size * (3 * self.dataset.encoding.pixels.size**2 + self.record_bytes)
         shared = fits_shared_memory(batch_bytes, data.num_workers)
@@ -80,24 +82,25 @@ class Run:
             num_workers=data.num_workers,
             prefetch_factor=PREFETCH if data.num_workers else None,
             worker_init_fn=leave_signals_to_parent,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.ranks.device.type == "cuda",
         )
 
 
-def build_run(config: TrainConfig, cache: Path | None) -> Run:
+def build_run(config: TrainConfig, cache: Path | None, ranks: Ranks | None = None) -> Run:
     """Load the student, check cache and data against it, add LoRA and head.
 
     Raises:
         ConfigError, DataError, WeightsError, CacheMismatchError, StoreError: whatever does not fit.
     """
-    device = pick_device(config.device)
+    ranks = ranks or alone(config.device)
+    resolve_backend(config.backend, ranks.size)
+    num_micro, device = micro_batches_per_rank(config, ranks.size), ranks.device
     objective = get_objective(config.align.objective)
     if objective and cache is None:
         raise ConfigError(
             f"align.objective={config.align.objective} needs cached targets; give --cache PATH "
             "(made by `viral cache build`), or set align.objective=none for a baseline."
         )
-    backend_class = get_backend(config.backend)
     samples = read_annotations(config.data.annotations)
     store = open_targets(cache, config.align) if cache else None
     samples = usable_samples(samples, config.data, cache, store)
@@ -121,17 +124,16 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         image_mode=config.data.image_mode,
     )
     key_of = key_function(store.manifest.spec.fingerprint) if store else content_key
-    backend = backend_class(module, optimizer)
     run = Run(
         config=config,
-        device=device,
+        ranks=ranks,
         module=module,
         optimizer=optimizer,
-        backend=backend,
         dataset=InstructionDataset(samples, config.data.images, encoding, store, key_of),
         pad_token_id=student.tokenizer.pad_token_id,
         num_steps=config.optim.max_steps
         or config.optim.num_epochs * (len(samples) // config.data.batch_size),
+        num_micro=num_micro,
         decoder=make_decoder(store, device) if store else None,
         kappa=store.manifest.kappa if store else 1.0,
         record_bytes=store.manifest.spec.record_bytes if store else 0,
@@ -139,6 +141,24 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
     )
     _log_plan(run)
     return run
+
+
+def micro_batches_per_rank(config: TrainConfig, num_ranks: int) -> int:
+    """Micro-batches of each rank in a step.
+
+    Raises:
+        ConfigError: the batch does not split evenly; names batches that do.
+    """
+    together = config.data.micro_batch_size * num_ranks
+    count, rest = divmod(config.data.batch_size, together)
+    if rest:
+        near = ", ".join(str(together * n) for n in (count, count + 1) if n)
+        raise ConfigError(
+            f"data.batch_size={config.data.batch_size} does not split over {num_ranks} ranks x "
+            f"data.micro_batch_size={config.data.micro_batch_size}; set data.batch_size to {near}, "
+            "or another data.micro_batch_size or number of ranks."
+        )
+    return count
 
 
 def _require_enough(samples: list[Sample], config: TrainConfig) -> None:
@@ -151,13 +171,12 @@ def _require_enough(samples: list[Sample], config: TrainConfig) -> None:
 
 
 def _log_plan(run: Run) -> None:
-    data, ranks = run.config.data, run.backend.world_size
-    num_micro = data.batch_size // (data.micro_batch_size * ranks)
+    data, ranks = run.config.data, run.ranks.size
     sizes = [parameter.numel() for parameter in trainable(run.module).values()]
     log.info(
         "%d samples; global batch %d = %d samples x %d ranks x %d micro-batches; %d steps (%d an epoch); "
         "training %.2f M parameters in %d tensors",
-        len(run.dataset), data.batch_size, data.micro_batch_size, ranks, num_micro, run.num_steps,
+        len(run.dataset), data.batch_size, data.micro_batch_size, ranks, run.num_micro, run.num_steps,
         len(run.dataset) // data.batch_size, sum(sizes) / 1e6, len(sizes),
     )  # fmt: skip
 
@@ -180,8 +199,6 @@ def build_module(config: TrainConfig, student: Student, target_dim: int | None) 
     """LoRA inside the student, the alignment head beside it, both in training mode where they train."""
     align, hidden_dim = config.align, student.model.config.text_config.hidden_size
     adapted = _make_trainable(student, config)
-    if config.gradient_checkpointing:
-        adapted.activation_checkpointing_enable({"use_reentrant": False})
     head = None
     if target_dim is not None:
         head = alignment_head(hidden_dim, target_dim, align.head_width, config.seed)
@@ -189,6 +206,17 @@ def build_module(config: TrainConfig, student: Student, target_dim: int | None) 
     module = AlignedMllm(adapted, head, get_objective(align.objective), align.layer, align.weight)
     module.train()
     module.core.vision_tower.eval()
+    if config.precision == "bf16":
+        # Inside the module, for DeepSpeed switches off what is around it.
+        module.forward = torch.autocast(student.model.device.type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
+    set_checkpointing(
+        module,
+        config.gradient_checkpointing,
+        num_tokens=config.data.micro_batch_size * config.data.max_length,
+    )
+    if config.compile:
+        for block in module.core.language_model.layers:
+            block.compile()
     return module
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import LlavaModel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: ZeRO-3 looks into what a module returns with vars()
 class Losses:
     """Scalar losses of one micro-batch; `align` is None for a baseline or a batch without images."""
 
