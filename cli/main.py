@@ -9,6 +9,7 @@ import typer
 from cli import cache, cache_move, evaluate, train
 from cli.demo import demo
 from cli.doctor import doctor
+from cli.pretrain import pretrain
 from cli.teachers import teachers
 from stores.errors import StoreError
 from viral.errors import ViralError
@@ -24,6 +25,7 @@ for move in (cache_move.export, cache_move.merge, cache_move.append):
     cache.app.command()(move)
 app.add_typer(cache.app, name="cache")
 app.command("teachers")(teachers)
+app.command("pretrain")(pretrain)
 app.command("train")(train.train)
 app.command("export")(train.export)
 app.command("eval")(evaluate.eval_)

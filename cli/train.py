@@ -1,5 +1,6 @@
 """`viral train` and `viral export`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -24,13 +25,17 @@ def train(
     """Fine-tune the MLLM against cached teacher features (or without them: align.objective=none)."""
     from pipelines.training.run import train_command
 
+    main = os.environ.get("RANK", "0") == "0"  # the one of several processes that speaks
     try:
         checkpoint = train_command(
             settings or [], cache=cache, recipe=recipe, config=config, output=output, resume=resume
         )
     except KeyboardInterrupt as stop:
-        typer.echo(f"{stop or 'interrupted'}; the same command with --resume continues.", err=True)
+        if main:
+            typer.echo(f"{stop or 'interrupted'}; the same command with --resume continues.", err=True)
         raise typer.Exit(130) from stop
+    if not main:
+        return
     typer.echo(f"done: {checkpoint}")
     typer.echo(f"next: viral export --run {checkpoint.parent.parent} --out DIR")
 

@@ -92,12 +92,13 @@ def _gallery(out: Path, config: TrainConfig) -> list[Panel]:
 
 
 def _settings(config: TrainConfig, manifest: Manifest, num_steps: int) -> dict[str, str]:
-    fingerprint, align = manifest.spec.fingerprint, config.align
+    fingerprint, align, lora = manifest.spec.fingerprint, config.align, config.lora
+    assert lora is not None
     rows, columns = manifest.spec.grid
     return {
         "Runs": f"{num_steps} steps of {config.data.batch_size} samples each, seed {config.seed}",
         "Objective": f"{align.objective}, layer {align.layer}, weight {align.weight}; baseline: none",
-        "LoRA": f"rank {config.lora.rank}, alpha {config.lora.alpha}, rate {config.optim.lr}",
+        "LoRA": f"rank {lora.rank}, alpha {lora.alpha}, rate {config.optim.lr}",
         "Projector": f"trained in full, rate {config.optim.projector_lr}",
         "Teacher": f"{fingerprint['teacher']}, profile {fingerprint['profile']}, {rows} x {columns} tokens",
         "Teacher weights": f"SHA-256 {fingerprint['weights_sha256']}",

@@ -166,12 +166,14 @@ def generate_one(
     """
     from viral.device import pick_device
     from viral.mllm.generate import Question, generate
+    from viral.mllm.llms import prompt_template
     from viral.mllm.student import load_student
 
     shown = get_profile(profile)
     where = pick_device(device)
     student = load_student(model, device=str(where), dtype="float32" if where.type == "cpu" else "float16")
-    asked = Question("prompt", get_template(shown.template).prompt(with_image(question)), image)
+    template = get_template(prompt_template(student.model, shown.template))
+    asked = Question("prompt", template.prompt(with_image(question)), image)
     ((_, reply),) = generate(
         student, [asked], max_new_tokens=max_new_tokens, image_mode=shown.image_mode, batch_size=1
     )

@@ -5,10 +5,13 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """Context in which the first SIGINT or SIGTERM only sets `requested`; a second one acts as usual."""
+    """Context in which the first SIGINT or SIGTERM only sets `requested`; a second one acts as usual.
 
-    def __init__(self) -> None:
-        self.requested = False
+    A `patient` one takes every signal so: a launcher passes on what the terminal has already sent to its workers.
+    """
+
+    def __init__(self, *, patient: bool = False) -> None:
+        self.requested, self._patient = False, patient
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -23,7 +26,8 @@ class StopRequest:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        self._restore()
+        if not self._patient:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -1,8 +1,9 @@
-"""Named training runs; each is a function that changes one thing of its base."""
+"""Named training runs: the paper's, and the micro-world's; each is a function that changes one thing of its base."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+from pipelines.paper_recipes import PAPER_RECIPES, without_alignment
 from pipelines.training.config import (
     AlignConfig,
     DataConfig,
@@ -15,23 +16,6 @@ from viral.errors import UnknownNameError
 from viral.microworld.instructions import ANNOTATIONS, IMAGES
 from viral.microworld.parts import parts
 from viral.mllm.scaled import DEPTH, WIDTH
-
-
-def llava15_7b_viral() -> TrainConfig:
-    """Table 1, Vicuna-1.5-7B + CLIP with alignment: every default of the paper."""
-    return TrainConfig(
-        name="llava15-7b-viral",
-        model=ModelConfig(
-            llm="lmsys/vicuna-7b-v1.5",
-            tower="openai/clip-vit-large-patch14-336",
-            projector="liuhaotian/llava-v1.5-mlp2x-336px-pretrain-vicuna-7b-v1.5",
-        ),
-    )
-
-
-def llava15_7b_baseline() -> TrainConfig:
-    """Table 1, the same run without alignment."""
-    return _without_alignment(llava15_7b_viral(), "llava15-7b-baseline")
 
 
 def micro_viral() -> TrainConfig:
@@ -63,7 +47,7 @@ def micro_viral() -> TrainConfig:
 
 def micro_baseline() -> TrainConfig:
     """The micro-world without alignment."""
-    return _without_alignment(micro_viral(), "micro-baseline")
+    return without_alignment(micro_viral(), "micro-baseline")
 
 
 def scaled_llava15(model: Path, annotations: Path, images: Path) -> TrainConfig:
@@ -81,8 +65,8 @@ def scaled_llava15(model: Path, annotations: Path, images: Path) -> TrainConfig:
     )
 
 
-RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    recipe.__name__: recipe for recipe in (llava15_7b_viral, llava15_7b_baseline, micro_viral, micro_baseline)
+RECIPES: dict[str, Callable[[], TrainConfig]] = PAPER_RECIPES | {
+    recipe.__name__: recipe for recipe in (micro_viral, micro_baseline)
 }
 
 
@@ -95,9 +79,3 @@ def get_recipe(name: str) -> TrainConfig:
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, list(RECIPES))
     return RECIPES[name]()
-
-
-def _without_alignment(config: TrainConfig, name: str) -> TrainConfig:
-    return config.model_copy(
-        update={"name": name, "align": config.align.model_copy(update={"objective": "none"})}
-    )

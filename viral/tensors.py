@@ -1,8 +1,9 @@
-"""Read a file of named tensors without executing anything in it."""
+"""Read a file of named tensors without executing anything in it, and put them where they belong."""
 
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from viral.errors import WeightsError, one_line
 
@@ -28,6 +29,26 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     ):
         raise WeightsError(f"{path} is not a plain dictionary of tensors.")
     return tensors
+
+
+def load_exactly(module: nn.Module, state: dict[str, torch.Tensor], source: str, what: str) -> None:
+    """Copy `state` into `module`; every name and shape has to fit. `source` and `what` are for the message.
+
+    Raises:
+        WeightsError: keys missing, unexpected or of another shape; the first ones are named.
+    """
+    wanted = module.state_dict()
+    misfits = [f"{name} is missing" for name in wanted if name not in state]
+    misfits += [f"{name} is unexpected" for name in state if name not in wanted]
+    misfits += [
+        f"{name} has shape {list(state[name].shape)}, expected {list(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if misfits:
+        rest = f" and {len(misfits) - 4} more" if len(misfits) > 4 else ""
+        raise WeightsError(f"{source} is not {what}: {'; '.join(misfits[:4])}{rest}.")
+    module.load_state_dict(state)
 
 
 def _unwrap(checkpoint: object) -> object:

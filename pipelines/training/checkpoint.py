@@ -1,59 +1,61 @@
 """Checkpoints: whole or absent, in safetensors and JSON, enough to resume exactly or to export.
 
     <run>/checkpoints/step-000100/adapter/adapter_model.safetensors    LoRA and projector, PEFT's own layout
-                                  alignment_head.safetensors           absent for a baseline
+                                  projector.safetensors                instead of it, if nothing else is trained
+                                  alignment_head.safetensors           what is beside the MLLM; absent for a baseline
                                   optimizer.safetensors                AdamW moments by parameter name
-                                  trainer.json                         step and shapes of the run
+                                  trainer.json                         step, and the SHA-256 of every other file
     <run>/checkpoints/LATEST                                           name of the newest complete one
 
-Random state is not saved: each step seeds its own (`loop.seed_step`).
+Every backend and any number of ranks write and read this one layout: tensors are whole and go by their plain names.
+Random state is not saved: each micro-batch seeds its own (`loop.seed_micro_batch`).
 """
 
+import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from pipelines.training.optim import trainable
+from pipelines.training.backends.base import MOMENTS, Backend
+from pipelines.training.optim import kept, trainable
 from stores.publish import publish
 from viral.errors import WeightsError
 from viral.mllm.aligned import AlignedMllm
+from viral.mllm.trained import describe_adapter, trained_parts
 from viral.tensors import read_tensors
 
-LATEST = "LATEST"
+LATEST, HEAD = "LATEST", "alignment_head.safetensors"
+OPTIMIZER, TRAINER = "optimizer.safetensors", "trainer.json"
+Tensors = dict[str, torch.Tensor]
 
 
 def save_checkpoint(
-    folder: Path, step: int, module: AlignedMllm, optimizer: torch.optim.Optimizer, keep: int
+    folder: Path, step: int, module: AlignedMllm, backend: Backend, *, keep: int, main: bool
 ) -> Path:
-    """Write the state after `step` optimizer steps under `folder`, then point LATEST at it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the state after `step` optimizer steps under `folder`, then point LATEST at it.
+
+    All ranks call it, for they hold the state together; the `main` one writes.
+    """
+    weights, moments = backend.weights(), backend.moments()
     final = folder / f"step-{step:06d}"
-    partial = folder / f"{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    module.mllm.save_pretrained(partial / "adapter", save_embedding_layers=False)
-    if module.head is not None:
-        save_file(_contiguous(module.head.state_dict()), partial / "alignment_head.safetensors")
-    save_file(_optimizer_tensors(module, optimizer), partial / "optimizer.safetensors")
-    (partial / "trainer.json").write_text(json.dumps({"step": step}))
-    _sync_tree(partial)
-    shutil.rmtree(final, ignore_errors=True)  # a resumed run reaches the same step with the same bytes
-    partial.rename(final)
-    with publish(folder / LATEST) as pointer:
-        pointer.write_text(final.name)
-    for name in [name for name in complete_checkpoints(folder) if name != final.name][: -keep + 1 or None]:
-        shutil.rmtree(folder / name)
+    if main:
+        _publish(final, _parts(module, weights) | {OPTIMIZER: moments}, step, module)
+        with publish(folder / LATEST) as pointer:
+            pointer.write_text(final.name)
+        for name in [name for name in complete_checkpoints(folder) if name != final.name][
+            : -keep + 1 or None
+        ]:
+            shutil.rmtree(folder / name)
     return final
 
 
 def complete_checkpoints(folder: Path) -> list[str]:
     """Names of the checkpoints in `folder`, oldest first."""
-    return sorted(path.name for path in folder.glob("step-??????") if (path / "trainer.json").is_file())
+    return sorted(path.name for path in folder.glob("step-??????") if (path / TRAINER).is_file())
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -74,52 +76,85 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return folder / name
 
 
-def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.optim.Optimizer) -> int:
-    """Restore weights and optimizer moments exactly; returns the number of steps already done.
+def load_checkpoint(checkpoint: Path, module: AlignedMllm) -> tuple[int, Tensors]:
+    """Restore the weights exactly; returns the number of steps done and the moments, for the backend to load.
 
     Raises:
         WeightsError: damaged (an older checkpoint may serve: edit LATEST), or of a run with other tensors.
     """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
-    adapter = read_tensors(checkpoint / "adapter" / "adapter_model.safetensors")
-    _require_keys(checkpoint, adapter, get_peft_model_state_dict(module.mllm, save_embedding_layers=False))
-    set_peft_model_state_dict(module.mllm, adapter)
-    if module.head is not None:
-        head = read_tensors(checkpoint / "alignment_head.safetensors")
-        _require_keys(checkpoint, head, module.head.state_dict())
-        module.head.load_state_dict(head)
-    state = read_tensors(checkpoint / "optimizer.safetensors")
-    for name, parameter in trainable(module).items():
-        moments = {moment: state.get(f"{name}.{moment}") for moment in ("step", "exp_avg", "exp_avg_sq")}
-        if any(tensor is None for tensor in moments.values()):
-            raise WeightsError(f"{checkpoint} has no optimizer state for {name}; it belongs to another run.")
-        optimizer.state[parameter] = {
-            moment: tensor if moment == "step" else tensor.to(parameter.device)
-            for moment, tensor in moments.items()
-            if tensor is not None
-        }
-    return int(json.loads((checkpoint / "trainer.json").read_text())["step"])
-
-
-def _optimizer_tensors(module: AlignedMllm, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.{moment}": optimizer.state[parameter][moment].detach().contiguous()
+    step = _verify(checkpoint)
+    parameters = kept(module)
+    for file, wanted in _parts(module, parameters).items():
+        found = read_tensors(checkpoint / file)
+        _require_same(checkpoint, found, wanted)
+        with torch.no_grad():
+            for name, tensor in wanted.items():
+                tensor.copy_(found[name])
+    moments = read_tensors(checkpoint / OPTIMIZER)
+    expected = {
+        f"{name}.{moment}": torch.empty((), device="meta") if moment == "step" else parameter
         for name, parameter in trainable(module).items()
-        for moment in ("step", "exp_avg", "exp_avg_sq")
+        for moment in MOMENTS
     }
+    _require_same(checkpoint, moments, expected)
+    return step, moments
 
 
-def _contiguous(tensors: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+def _parts(module: AlignedMllm, tensors: Tensors) -> dict[str, Tensors]:
+    """`optim.kept` of a module, whoever holds it, by file and by the names in it. The values are those of `tensors`."""
+    inside = {n.removeprefix("mllm."): tensor for n, tensor in tensors.items() if n.startswith("mllm.")}
+    # Named as the one child that holds them names them, so that its own name may change.
+    beside = {n.partition(".")[2]: tensor for n, tensor in tensors.items() if not n.startswith("mllm.")}
+    return trained_parts(module.mllm, inside) | ({HEAD: beside} if beside else {})
 
 
-def _require_keys(checkpoint: Path, found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+def _publish(final: Path, parts: dict[str, Tensors], step: int, module: AlignedMllm) -> None:
+    partial = final.with_name(f"{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for file, tensors in parts.items():
+        (partial / file).parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / file)
+    describe_adapter(module.mllm, partial)
+    files = sorted(path for path in partial.rglob("*") if path.is_file())
+    digests = {path.relative_to(partial).as_posix(): _digest(path) for path in files}
+    (partial / TRAINER).write_text(json.dumps({"step": step, "sha256": digests}, indent=1))
+    _sync_tree(partial)
+    shutil.rmtree(final, ignore_errors=True)  # a resumed run reaches the same step with the same bytes
+    partial.rename(final)
+
+
+def _verify(checkpoint: Path) -> int:
+    """Its step, once every file is what was written. (Older checkpoints recorded no digests.)"""
+    try:
+        recorded = json.loads((checkpoint / TRAINER).read_text())
+        step, digests = int(recorded["step"]), dict(recorded.get("sha256", {}))
+        damaged = [name for name, digest in digests.items() if _digest(checkpoint / name) != digest]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{checkpoint} is damaged ({error}); {_older(checkpoint)}.") from error
+    if damaged:
+        raise WeightsError(
+            f"{checkpoint} is damaged: {', '.join(damaged)} changed since it was written; {_older(checkpoint)}."
+        )
+    return step
+
+
+def _older(checkpoint: Path) -> str:
+    others = [name for name in complete_checkpoints(checkpoint.parent) if name != checkpoint.name]
+    if not others:
+        return "there is no other, so start again in another --output"
+    return f"write the name of another into {checkpoint.parent / LATEST}: {', '.join(others)}"
+
+
+def _require_same(checkpoint: Path, found: Tensors, wanted: Tensors) -> None:
     found_shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     wanted_shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    if found_shapes != wanted_shapes:
-        odd = sorted(found_shapes.items() ^ wanted_shapes.items())
+    if odd := sorted(found_shapes.items() ^ wanted_shapes.items()):
         raise WeightsError(f"{checkpoint} is not of this run: {len(odd)} tensors differ, first {odd[0]}.")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_tree(folder: Path) -> None:

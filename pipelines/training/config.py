@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from viral.data.conversation import get_template
 from viral.errors import ConfigError
@@ -16,12 +16,16 @@ class _Config(BaseModel):
 
 
 class ModelConfig(_Config):
-    """Where the student comes from: one LLaVA folder, or the three parts LLaVA-1.5 starts stage two from."""
+    """Where the student comes from: one LLaVA folder, or the three parts LLaVA-1.5 starts stage two from.
+
+    Each a local path or a hub id.
+    """
 
     llava: str | None = None
     llm: str | None = None
     tower: str | None = None
     projector: str | None = None
+    """`viral pretrain`'s projector.safetensors, LLaVA's mm_projector.bin, or `random` (drawn from the run's seed)."""
 
     @model_validator(mode="after")
     def _one_way(self) -> "ModelConfig":
@@ -42,6 +46,8 @@ class DataConfig(_Config):
     """Samples per optimizer step over all ranks. The paper's 5.2K steps need 128; the release's 7B script has 32."""
     micro_batch_size: int = Field(8, gt=0)
     num_workers: int = Field(4, ge=0)
+    image_mode: Literal["pad", "crop"] = "pad"
+    """How a picture becomes a square: padded (stage two), or cut to its middle (stage one, as in the release)."""
     on_bad_image: Literal["error", "skip"] = "error"
     """`skip` leaves out samples whose image is missing or was rejected by the cache, and says how many."""
 
@@ -96,6 +102,7 @@ class OptimConfig(_Config):
     lr: float = Field(2e-4, gt=0)
     """For LoRA and the alignment head."""
     projector_lr: float = Field(2e-5, gt=0)
+    """For the projector between tower and LLM."""
     weight_decay: float = Field(0.0, ge=0)
     warmup_ratio: float = Field(0.03, ge=0, le=1)
     num_epochs: int = Field(1, gt=0)
@@ -111,17 +118,39 @@ class TrainConfig(_Config):
     name: str
     model: ModelConfig
     data: DataConfig = DataConfig()
-    lora: LoraSettings = LoraSettings()
+    lora: LoraSettings | None = LoraSettings()
+    """None freezes the LLM: the projector is trained alone, which is stage one (`viral pretrain`)."""
     align: AlignConfig = AlignConfig()
     optim: OptimConfig = OptimConfig()
     precision: Literal["fp32", "bf16"] = "bf16"
-    gradient_checkpointing: bool = True
-    backend: str = "single"
+    gradient_checkpointing: Literal["auto", "none", "full"] | int = "auto"
+    """Of the LLM's blocks: recompute none, all, or every n-th; `auto`: as few as fit a GPU's memory, all on a CPU."""
+    compile: bool = False
+    """torch.compile for each of the LLM's blocks; the first steps then take minutes."""
+    backend: str = "auto"
+    """`single`, `ddp` or `deepspeed`; `auto`: ddp where there are several ranks."""
+    zero_stage: Literal[0, 2, 3] = 2
+    """What DeepSpeed shards: nothing, optimizer state and gradients, or the frozen weights too."""
     device: str = "auto"
-    """`auto`: a GPU if there is one, else the CPU."""
+    """`auto`: a GPU if there is one, else the CPU. Each of several ranks takes its own."""
     seed: int = Field(42, ge=0)
     save_every: int = Field(1000, gt=0)
     keep_last: int = Field(10, gt=0)
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _older(cls, value: object) -> object:
+        return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TrainConfig":
+        if isinstance(self.gradient_checkpointing, int) and self.gradient_checkpointing < 1:
+            raise ValueError("gradient_checkpointing takes auto, none, full, or n >= 1 for every n-th block")
+        if self.compile and self.backend == "deepspeed" and self.zero_stage == 3:
+            raise ValueError(
+                "compile=true needs whole weights, which zero_stage=3 does not keep; use zero_stage=2"
+            )
+        return self
 
 
 def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfig:

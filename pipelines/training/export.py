@@ -1,4 +1,4 @@
-"""Hand a run over: merge its adapter into its base and write a plain Hugging Face folder."""
+"""Hand a run over: merge what it trained into its base and write a plain Hugging Face folder."""
 
 import json
 import shutil
@@ -10,8 +10,10 @@ from pipelines.training.checkpoint import complete_checkpoints, latest_checkpoin
 from pipelines.training.config import read_config
 from pipelines.training.folder import CHECKPOINTS, CONFIG
 from pipelines.training.setup import DTYPES, build_student
+from viral.data.conversation import get_template
 from viral.errors import ConfigError
-from viral.mllm.export import merge_adapter, save_student
+from viral.mllm.export import save_student
+from viral.mllm.trained import merge_trained
 
 
 def export_run(run: Path, out: Path, step: int | None = None) -> Path:
@@ -28,12 +30,18 @@ def export_run(run: Path, out: Path, step: int | None = None) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is a file or not empty; give another --out.")
     checkpoint = _checkpoint(run / CHECKPOINTS, step)
-    student = build_student(config.model, device="cpu", dtype="float32")
-    merge_adapter(student, checkpoint / "adapter")
+    student = build_student(config.model, device="cpu", dtype="float32", seed=config.seed)
+    merge_trained(student, checkpoint)
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_student(student, partial, dtype=getattr(torch, DTYPES[config.precision]))
+    save_student(
+        student,
+        partial,
+        get_template(config.data.template),
+        image_mode=config.data.image_mode,
+        dtype=getattr(torch, DTYPES[config.precision]),
+    )
     origin = {"run": config.name, "checkpoint": checkpoint.name, "config": config.model_dump(mode="json")}
     (partial / "viral.json").write_text(json.dumps(origin, indent=2))
     if out.exists():

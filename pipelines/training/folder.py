@@ -98,9 +98,12 @@ def read_metrics(output: Path) -> list[dict[str, Any]]:
 def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Settings that differ, as text; where a run computes may change, what it computes may not."""
     flat_old, flat_new = (flatten(config.model_dump(mode="json")) for config in (old, new))
-    free = {"device", "data.num_workers", "save_every", "keep_last"}
+    free = {
+        "device", "data.num_workers", "save_every", "keep_last",
+        "backend", "zero_stage", "gradient_checkpointing", "compile",
+    }  # fmt: skip
     return [
-        f"{name} was {flat_old[name]}, now {value}"
+        f"{name} was {flat_old.get(name)}, now {value}"
         for name, value in flat_new.items()
-        if name not in free and flat_old[name] != value
+        if name not in free and flat_old.get(name) != value
     ]

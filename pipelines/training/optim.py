@@ -14,10 +14,20 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
+def kept(module: nn.Module) -> dict[str, torch.Tensor]:
+    """What a checkpoint holds: all that trains, and all that is beside the MLLM (a frozen head too), by name."""
+    beside = {
+        name: tensor
+        for name, tensor in module.state_dict(keep_vars=True).items()
+        if not name.startswith("mllm.")
+    }
+    return trainable(module) | beside
+
+
 def build_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW with two groups: the vision-language projector, and LoRA plus alignment head.
 
-    (Release, llava_trainer.py:150-213.)
+    (Release, llava_trainer.py:150-213.) A group without parameters is left out: stage one has the first alone.
     """
     parameters = trainable(module)
     projector = [p for name, p in parameters.items() if PROJECTOR in name]
@@ -26,6 +36,7 @@ def build_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW
         {"params": rest, "lr": config.lr, "base_lr": config.lr},
         {"params": projector, "lr": config.projector_lr, "base_lr": config.projector_lr},
     ]
+    groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, weight_decay=config.weight_decay)
 
 

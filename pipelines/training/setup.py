@@ -4,31 +4,36 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from pipelines.training.backends import Backend, get_backend
+from pipelines.training.activations import set_checkpointing
+from pipelines.training.backends import resolve_backend
 from pipelines.training.config import ModelConfig, TrainConfig
 from pipelines.training.inputs import describe_inputs
 from pipelines.training.optim import build_optimizer, trainable
+from pipelines.training.ranks import Ranks, alone
 from pipelines.training.samples import usable_samples
-from pipelines.training.targets import Decoder, check_grid, make_decoder, open_targets
+from pipelines.training.targets import Decoder, check_geometry, make_decoder, open_targets
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
 from viral.data.annotations import Sample, read_annotations
 from viral.data.conversation import get_template
 from viral.data.dataset import Encoding, Example, InstructionDataset, collate
 from viral.data.keys import content_key, key_function
 from viral.data.sampler import micro_batches
-from viral.device import pick_device
 from viral.errors import ConfigError, DataError
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.assemble import assemble_student
 from viral.mllm.head import alignment_head
-from viral.mllm.lora import add_lora
+from viral.mllm.lora import add_lora, train_projector_only
 from viral.mllm.student import Student, load_student
 from viral.objectives import get_objective
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import LlavaForConditionalGeneration
 
 log = logging.getLogger(__name__)
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -39,13 +44,14 @@ class Run:
     """All that the loop drives."""
 
     config: TrainConfig
-    device: torch.device
+    ranks: Ranks
     module: AlignedMllm
     optimizer: torch.optim.AdamW
-    backend: Backend
     dataset: InstructionDataset
     pad_token_id: int
     num_steps: int
+    num_micro: int
+    """Micro-batches of this rank in a step."""
     decoder: Decoder | None
     kappa: float
     record_bytes: int
@@ -64,8 +70,8 @@ class Run:
             seed=self.config.seed,
             first_step=first_step,
             last_step=self.num_steps,
-            rank=self.backend.rank,
-            world_size=self.backend.world_size,
+            rank=self.ranks.rank,
+            world_size=self.ranks.size,
         )
         batch_bytes = data.micro_batch_size * (3 * self.dataset.encoding.pixels.size**2 + self.record_bytes)
         shared = fits_shared_memory(batch_bytes, data.num_workers)
@@ -76,34 +82,37 @@ class Run:
             num_workers=data.num_workers,
             prefetch_factor=PREFETCH if data.num_workers else None,
             worker_init_fn=leave_signals_to_parent,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.ranks.device.type == "cuda",
         )
 
 
-def build_run(config: TrainConfig, cache: Path | None) -> Run:
+def build_run(config: TrainConfig, cache: Path | None, ranks: Ranks | None = None) -> Run:
     """Load the student, check cache and data against it, add LoRA and head.
 
     Raises:
         ConfigError, DataError, WeightsError, CacheMismatchError, StoreError: whatever does not fit.
     """
-    device = pick_device(config.device)
+    ranks = ranks or alone(config.device)
+    resolve_backend(config.backend, ranks.size)
+    num_micro, device = micro_batches_per_rank(config, ranks.size), ranks.device
     objective = get_objective(config.align.objective)
     if objective and cache is None:
         raise ConfigError(
             f"align.objective={config.align.objective} needs cached targets; give --cache PATH "
             "(made by `viral cache build`), or set align.objective=none for a baseline."
         )
-    backend_class = get_backend(config.backend)
     samples = read_annotations(config.data.annotations)
     store = open_targets(cache, config.align) if cache else None
     samples = usable_samples(samples, config.data, cache, store)
     _require_enough(samples, config)
     inputs = describe_inputs(config.data.annotations, samples, cache, store)
-    student = build_student(config.model, device=str(device), dtype=DTYPES[config.precision])
+    student = build_student(
+        config.model, device=str(device), dtype=DTYPES[config.precision], seed=config.seed
+    )
     if objective is None:
         store = None  # a baseline takes from a cache only the list of images it could not use
     if store and cache:
-        check_grid(store, cache, student.image.count)
+        check_geometry(store, cache, student.image.count, config.data.image_mode)
     module = build_module(config, student, store.manifest.spec.dim if store else None)
     optimizer = build_optimizer(module, config.optim)
     encoding = Encoding(
@@ -112,19 +121,19 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         image=student.image,
         pixels=student.pixels,
         max_length=config.data.max_length,
+        image_mode=config.data.image_mode,
     )
     key_of = key_function(store.manifest.spec.fingerprint) if store else content_key
-    backend = backend_class(module, optimizer)
     run = Run(
         config=config,
-        device=device,
+        ranks=ranks,
         module=module,
         optimizer=optimizer,
-        backend=backend,
         dataset=InstructionDataset(samples, config.data.images, encoding, store, key_of),
         pad_token_id=student.tokenizer.pad_token_id,
         num_steps=config.optim.max_steps
         or config.optim.num_epochs * (len(samples) // config.data.batch_size),
+        num_micro=num_micro,
         decoder=make_decoder(store, device) if store else None,
         kappa=store.manifest.kappa if store else 1.0,
         record_bytes=store.manifest.spec.record_bytes if store else 0,
@@ -132,6 +141,24 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
     )
     _log_plan(run)
     return run
+
+
+def micro_batches_per_rank(config: TrainConfig, num_ranks: int) -> int:
+    """Micro-batches of each rank in a step.
+
+    Raises:
+        ConfigError: the batch does not split evenly; names batches that do.
+    """
+    together = config.data.micro_batch_size * num_ranks
+    count, rest = divmod(config.data.batch_size, together)
+    if rest:
+        near = ", ".join(str(together * n) for n in (count, count + 1) if n)
+        raise ConfigError(
+            f"data.batch_size={config.data.batch_size} does not split over {num_ranks} ranks x "
+            f"data.micro_batch_size={config.data.micro_batch_size}; set data.batch_size to {near}, "
+            "or another data.micro_batch_size or number of ranks."
+        )
+    return count
 
 
 def _require_enough(samples: list[Sample], config: TrainConfig) -> None:
@@ -144,19 +171,18 @@ def _require_enough(samples: list[Sample], config: TrainConfig) -> None:
 
 
 def _log_plan(run: Run) -> None:
-    data, ranks = run.config.data, run.backend.world_size
-    num_micro = data.batch_size // (data.micro_batch_size * ranks)
+    data, ranks = run.config.data, run.ranks.size
     sizes = [parameter.numel() for parameter in trainable(run.module).values()]
     log.info(
         "%d samples; global batch %d = %d samples x %d ranks x %d micro-batches; %d steps (%d an epoch); "
         "training %.2f M parameters in %d tensors",
-        len(run.dataset), data.batch_size, data.micro_batch_size, ranks, num_micro, run.num_steps,
+        len(run.dataset), data.batch_size, data.micro_batch_size, ranks, run.num_micro, run.num_steps,
         len(run.dataset) // data.batch_size, sum(sizes) / 1e6, len(sizes),
     )  # fmt: skip
 
 
-def build_student(config: ModelConfig, *, device: str, dtype: str) -> Student:
-    """One LLaVA folder, or the parts joined.
+def build_student(config: ModelConfig, *, device: str, dtype: str, seed: int) -> Student:
+    """One LLaVA folder, or the parts joined; `seed` is for a random projector.
 
     Raises:
         WeightsError: something is missing or does not fit.
@@ -166,21 +192,13 @@ def build_student(config: ModelConfig, *, device: str, dtype: str) -> Student:
     assert config.llm is not None
     assert config.tower is not None
     assert config.projector is not None
-    return assemble_student(config.llm, config.tower, config.projector, device=device, dtype=dtype)
+    return assemble_student(config.llm, config.tower, config.projector, device=device, dtype=dtype, seed=seed)
 
 
 def build_module(config: TrainConfig, student: Student, target_dim: int | None) -> AlignedMllm:
     """LoRA inside the student, the alignment head beside it, both in training mode where they train."""
     align, hidden_dim = config.align, student.model.config.text_config.hidden_size
-    adapted = add_lora(
-        student.model,
-        rank=config.lora.rank,
-        alpha=config.lora.alpha,
-        dropout=config.lora.dropout,
-        seed=config.seed,
-    )
-    if config.gradient_checkpointing:
-        adapted.activation_checkpointing_enable({"use_reentrant": False})
+    adapted = _make_trainable(student, config)
     head = None
     if target_dim is not None:
         head = alignment_head(hidden_dim, target_dim, align.head_width, config.seed)
@@ -188,4 +206,22 @@ def build_module(config: TrainConfig, student: Student, target_dim: int | None) 
     module = AlignedMllm(adapted, head, get_objective(align.objective), align.layer, align.weight)
     module.train()
     module.core.vision_tower.eval()
+    if config.precision == "bf16":
+        # Inside the module, for DeepSpeed switches off what is around it.
+        module.forward = torch.autocast(student.model.device.type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
+    set_checkpointing(
+        module,
+        config.gradient_checkpointing,
+        num_tokens=config.data.micro_batch_size * config.data.max_length,
+    )
+    if config.compile:
+        for block in module.core.language_model.layers:
+            block.compile()
     return module
+
+
+def _make_trainable(student: Student, config: TrainConfig) -> "PeftModel | LlavaForConditionalGeneration":
+    if (lora := config.lora) is None:
+        train_projector_only(student.model)
+        return student.model
+    return add_lora(student.model, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, seed=config.seed)

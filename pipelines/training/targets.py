@@ -42,12 +42,18 @@ def open_targets(cache: Path, config: AlignConfig) -> FeatureStore:
     return store
 
 
-def check_grid(store: FeatureStore, cache: Path, num_tokens: int) -> None:
-    """Make sure the cache has one feature for each visual token.
+def check_geometry(store: FeatureStore, cache: Path, num_tokens: int, image_mode: str) -> None:
+    """Make sure the cache has one feature for each visual token, of the same part of the picture.
 
     Raises:
-        CacheMismatchError: another grid than the student's tower.
+        CacheMismatchError: another grid than the student's tower, or squares made in another way.
     """
+    square = store.manifest.spec.fingerprint.get("square", "pad")
+    if square != image_mode:
+        raise CacheMismatchError(
+            f"{cache} was built with square={square}, this run shows the student squares of data.image_mode="
+            f"{image_mode}; set data.image_mode={square}."
+        )
     rows, columns = store.manifest.spec.grid
     if rows * columns != num_tokens:
         raise CacheMismatchError(

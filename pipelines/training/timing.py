@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.training.loop import train_step
+from pipelines.training.loop import start, train_step
 from pipelines.training.setup import Run
 
 
@@ -14,12 +14,12 @@ def paired_step_times(runs: Sequence[Run], num_steps: int, warmup: int = 3) -> n
     The order within a pair turns around with every step, so that neither run always follows the other.
     The runs are trained meanwhile; use ones that are not needed afterwards.
     """
-    batches = [iter(run.loader(0)) for run in runs]
+    batches, backends = [iter(run.loader(0)) for run in runs], [start(run)[0] for run in runs]
     seconds = np.empty((warmup + num_steps, len(runs)))
     for step in range(warmup + num_steps):
         order = range(len(runs)) if step % 2 == 0 else reversed(range(len(runs)))
         for index in order:
-            seconds[step, index] = train_step(runs[index], batches[index], step).step_time
+            seconds[step, index] = train_step(runs[index], backends[index], batches[index], step).step_time
     return seconds[warmup:]
 
 

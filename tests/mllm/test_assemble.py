@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlavaForConditionalGeneration
 
-from tests import tiny
+from tests import families, tiny
+from viral.data.conversation import get_template
+from viral.data.tokens import encode_dialogue
 from viral.errors import WeightsError
 from viral.mllm.assemble import add_image_token, assemble_student
 from viral.mllm.student import load_student
@@ -90,7 +92,8 @@ def test_a_missing_part_is_named(parts, missing):
 def test_a_projector_of_another_width(parts, tmp_path: Path):
     save_file({"linear_1.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
     with pytest.raises(
-        WeightsError, match=r"not a projector for this tower.*Missing key.*linear_2"
+        WeightsError,
+        match=r"linear_1\.bias is missing.*linear_1\.weight has shape \[2, 2\], expected \[48, 32\]",
     ) as caught:
         assemble_student(parts["llm"], parts["tower"], str(tmp_path))
     assert "\n" not in str(caught.value)
@@ -108,7 +111,9 @@ def test_a_projector_that_the_hub_does_not_have(parts, monkeypatch, tmp_path: Pa
 
 
 def test_damaged_and_empty_projector(parts, tmp_path: Path):
-    with pytest.raises(WeightsError, match=r"expected model.safetensors or mm_projector.bin"):
+    with pytest.raises(
+        WeightsError, match=r"expected projector.safetensors, model.safetensors or mm_projector.bin"
+    ):
         assemble_student(parts["llm"], parts["tower"], str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(WeightsError, match="cannot be read as weights"):
@@ -140,6 +145,26 @@ def test_a_preprocessor_of_another_tower_is_refused(llava_dir: Path, parts, tmp_
     load = load_student if part == "whole" else lambda tower: assemble_student(**parts | {"tower": tower})
     with pytest.raises(WeightsError, match=r"squares of 35 pixels, its vision tower takes 28"):
         load(str(tmp_path))
+
+
+def test_vicuna_as_the_hub_holds_it(tmp_path: Path):
+    """Old buffers among its weights are no error; its tokenizer starts a text, pads with <unk>, stops at </s>."""
+    pytest.importorskip("google.protobuf")
+    llm = families.save_llm(tmp_path / "llm", "llama")
+    tower = families.save_tower(tmp_path / "tower", "clip")
+    before = assemble_student(llm, tower, "random").model
+    families.make_like_vicunas(Path(llm))
+    student = assemble_student(llm, tower, "random")
+    assert torch.equal(student.model.lm_head.weight, before.lm_head.weight)
+    tokenizer, image = student.tokenizer, student.image
+    assert (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id) == (1, 0, 2)
+    ids, labels = encode_dialogue([("<image>\nIs it?", "a cat")], tokenizer, get_template("plain"), image, 99)
+    assert ids[: 1 + image.count] == [1] + [image.id] * image.count
+    assert tokenizer.convert_ids_to_tokens(ids[-1]) == "\n"
+    assert labels[1 + image.count :] == ids[1 + image.count :]
+    assert student.model.generation_config.eos_token_id == 2
+    add_image_token(student)
+    assert tokenizer("<image>", add_special_tokens=False)["input_ids"] == [student.image.id]
 
 
 def test_random_projector_only_when_asked(parts):

@@ -1,6 +1,7 @@
 """A small complete training situation: pictures, LLaVA annotations, a finished feature store, a student."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +53,9 @@ def turns(question: str, answer: str) -> list[dict[str, str]]:
 
 def write_store(
     root: Path, images: Path, names: list[str], *, grid: int = tiny.GRID, rejected: str | None = None,
-    codec: str = "int8", fingerprint: dict | None = None,
+    codec: str = "int8", fingerprint: dict | None = None, poisoned: Sequence[str] = (),
 ) -> Path:  # fmt: skip
-    """A finished store of random features, made through the public API."""
+    """A finished store of random features, made through the public API; `poisoned` images (fp16) hold NaN."""
     spec = StoreSpec(
         codec=codec, grid=(grid, grid), dim=DIM, fingerprint=fingerprint or FINGERPRINT, shard_size=8
     )
@@ -77,6 +78,7 @@ def write_store(
             if plan.paths[row] == rejected
         )
         codes[[row - rows.start for row in rows if plan.paths[row] == rejected]] = 0
+        codes[[row - rows.start for row in rows if plan.paths[row] in poisoned]] = 0x7E  # 0x7E7E: NaN
         report = ShardReport(
             shard_id=shard,
             num_images=len(rows),

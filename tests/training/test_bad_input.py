@@ -2,13 +2,17 @@
 
 import json
 import shutil
+import socket
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.training.config import with_overrides
 from pipelines.training.folder import run_lock
 from pipelines.training.loop import train
+from pipelines.training.setup import micro_batches_per_rank
 from stores.errors import IncompleteStoreError, MissingStoreError, UnknownKeyError
 from tests.training.conftest import turns, write_annotations, write_store
 from viral.errors import CacheMismatchError, ConfigError, DataError, UnknownNameError, WeightsError
@@ -32,7 +36,7 @@ def test_settings(config, world, tmp_path: Path):
     refused(config, world, tmp_path, WeightsError, "local path", model__llava="some-org/some-model")
     refused(config, world, tmp_path, ConfigError, "layers 0 .input. to 4", align__layer=5)
     refused(config, world, tmp_path, ConfigError, "lower data.batch_size", data__batch_size=64)
-    refused(config, world, tmp_path, UnknownNameError, "Known: single", backend="magic")
+    refused(config, world, tmp_path, UnknownNameError, "Known: auto, ddp, deepspeed, single", backend="magic")
     refused(config, world, tmp_path, UnknownNameError, "Unknown teacher", align__teacher="magic")
     refused(config, world, tmp_path, ConfigError, "not available", device="cuda:7")
 
@@ -216,3 +220,103 @@ def test_nothing_to_align(config, world, tmp_path: Path):
 def test_loss_that_is_not_finite_updates_nothing(config, world, tmp_path: Path):
     with pytest.raises(DataError, match=r"Loss is (nan|inf) at step .* nothing was updated"):
         run(config, world, tmp_path, optim__lr=1e30, optim__warmup_ratio=0.0)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "0"}, "RANK=0 without its partner"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "WORLD_SIZE=2 without MASTER_ADDR and MASTER_PORT: use torchrun"),
+    ],
+)
+def test_ranks_that_cannot_meet(config, world, tmp_path: Path, monkeypatch, environment, message):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    refused(config, world, tmp_path, ConfigError, message)
+
+
+def test_several_ranks_need_a_backend_and_a_free_port(config, world, tmp_path: Path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        refused(config, world, tmp_path, ConfigError, "there are 2 ranks; set backend=ddp", backend="single")
+        refused(config, world, tmp_path, ConfigError, f"MASTER_PORT={port} is in use on this machine")
+
+
+def test_deepspeed_is_not_installed(config, world, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepspeed", None)  # as if there were no such package
+    refused(config, world, tmp_path, ConfigError, "not installed: pip install deepspeed", backend="deepspeed")
+
+
+def test_a_batch_that_does_not_split_over_ranks(config):
+    assert micro_batches_per_rank(config, 2) == 1
+    with pytest.raises(
+        ConfigError, match=r"batch_size=4 does not split over 3 ranks x .*=2; set .* to 6, or"
+    ):
+        micro_batches_per_rank(config, 3)
+    with pytest.raises(ConfigError, match=r"set data\.batch_size to 126, 144, or"):
+        micro_batches_per_rank(with_overrides(config, {"data.batch_size": 128}), 9)
+
+
+@pytest.fixture(scope="module")
+def finished(config, world, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("finished") / "run"
+    train(with_overrides(config, {"optim.max_steps": 4}), cache=world["cache"], output=output)
+    return output
+
+
+def resume(config, world, output: Path) -> Path:
+    return train(
+        with_overrides(config, {"optim.max_steps": 4}), cache=world["cache"], output=output, resume=True
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["optimizer.safetensors", "adapter/adapter_model.safetensors", "trainer.json"]
+)
+def test_a_damaged_checkpoint_names_an_older_one(config, world, finished, tmp_path: Path, name: str):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    file = output / "checkpoints" / "step-000004" / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data if name != "trainer.json" else data[:20])
+    with pytest.raises(WeightsError, match=r"step-000004 is damaged.*LATEST: step-000002"):
+        resume(config, world, output)
+    (output / "checkpoints" / "LATEST").write_text("step-000002")
+    resume(config, world, output)
+    assert file.read_bytes() == (finished / "checkpoints" / "step-000004" / name).read_bytes()
+
+
+def test_a_checkpoint_of_another_run(config, world, finished, tmp_path: Path):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    other = with_overrides(config, {"lora.rank": 8, "optim.max_steps": 4})
+    train(other, cache=world["cache"], output=tmp_path / "other")
+    shutil.rmtree(output / "checkpoints")
+    shutil.copytree(tmp_path / "other" / "checkpoints", output / "checkpoints")
+    with pytest.raises(WeightsError, match=r"is not of this run: .*lora_A"):
+        resume(config, world, output)
+    (output / "checkpoints" / "LATEST").write_text("step-000099")
+    with pytest.raises(WeightsError, match="names step-000099; write the name of a checkpoint into it: step"):
+        resume(config, world, output)
+
+
+def test_runs_of_before_resume(config, world, finished, tmp_path: Path):
+    """Without digests in the checkpoint, and with the settings of that time."""
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    settings = yaml.safe_load((output / "config.yaml").read_text()) | {"gradient_checkpointing": False}
+    (output / "config.yaml").write_text(
+        yaml.safe_dump({k: v for k, v in settings.items() if k != "zero_stage"})
+    )
+    (output / "checkpoints" / "LATEST").write_text("step-000002")
+    (output / "checkpoints" / "step-000002" / "trainer.json").write_text('{"step": 2}')
+    before = (finished / "metrics.jsonl").read_text().splitlines()
+    resume(config, world, output)
+    after = (output / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["loss"] for line in after] == [json.loads(line)["loss"] for line in before]

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.paper_recipes import STUDENTS
 from pipelines.recipes import RECIPES, get_recipe
 from pipelines.training.config import parse_overrides, read_config, with_overrides, write_config
 from viral.errors import ConfigError, UnknownNameError
+from viral.mllm.llms import LLM_FAMILIES
+from viral.mllm.towers import TOWERS
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -25,12 +28,47 @@ def test_paper_recipe_holds_the_papers_values():
     assert (recipe.optim.warmup_ratio, recipe.optim.num_epochs, recipe.optim.max_grad_norm) == (0.03, 1, None)
 
 
-@pytest.mark.parametrize("scale", ["llava15_7b", "micro"])
+@pytest.mark.parametrize("scale", [*(student.name for student in STUDENTS), "micro"])
 def test_baseline_differs_from_viral_in_alignment_alone(scale):
     viral, baseline = (get_recipe(f"{scale}_{kind}").model_dump() for kind in ("viral", "baseline"))
     differing = {key for key in viral if viral[key] != baseline[key]}
     assert differing == {"name", "align"}
     assert baseline["align"] == {**viral["align"], "objective": "none"}
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [("llava15_13b", (16, 20)), ("qwen25_7b", (16, 14)), ("qwen25_05b", (16, 12))]
+)
+def test_both_readings_of_the_target_layer(name, layers):
+    assert tuple(get_recipe(f"{name}_{kind}").align.layer for kind in ("viral", "viral_half")) == layers
+
+
+@pytest.mark.parametrize("student", STUDENTS, ids=lambda student: student.name)
+def test_stage_one_is_the_releases(student):
+    one, two = (get_recipe(f"{student.name}_{kind}") for kind in ("pretrain", "viral"))
+    assert (one.lora, one.align.objective, one.model.projector) == (None, "none", "random")
+    assert (one.data.batch_size, one.data.template, one.data.image_mode) == (256, "plain", "crop")
+    assert (one.optim.projector_lr, one.optim.weight_decay, one.optim.warmup_ratio) == (1e-3, 0.0, 0.03)
+    assert (one.model.llm, one.model.tower) == (two.model.llm, two.model.tower)
+    assert two.model.projector in (student.projector, f"runs/{one.name}/projector.safetensors")
+    assert two.data.template == LLM_FAMILIES["qwen2" if "Qwen" in student.llm else "llama"].template
+    assert one.model.tower in {checkpoint for tower in TOWERS.values() for checkpoint in tower.checkpoints}
+
+
+def test_the_guide_names_every_family_tower_and_recipe():
+    guide = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    names = [f"`{student.name}`" for student in STUDENTS] + [f"`{family}`" for family in LLM_FAMILIES]
+    for tower in TOWERS.values():
+        names += [f"`{tower.name}`", *(f"`{checkpoint}`" for checkpoint in tower.checkpoints)]
+    names += [f"`_{variant}`" for variant in ("pretrain", "baseline", "viral", "viral_half", "release")]
+    assert not [name for name in names if name not in guide]
+
+
+def test_the_release_has_its_batch_and_its_untrained_head():
+    ours, theirs = (get_recipe(f"llava15_7b_{kind}").model_dump() for kind in ("viral", "release"))
+    assert {key for key in ours if ours[key] != theirs[key]} == {"name", "data", "align"}
+    assert theirs["data"] == {**ours["data"], "batch_size": 32}
+    assert not get_recipe("llava15_7b_release").align.trains_head
 
 
 def test_overrides_are_typed_and_nested():
@@ -63,7 +101,7 @@ def test_each_wrong_setting_is_one_line(argument, message):
 
 
 def test_unknown_recipe_and_missing_or_broken_file(tmp_path: Path):
-    with pytest.raises(UnknownNameError, match="Known: llava15_7b_baseline, llava15_7b_viral, micro"):
+    with pytest.raises(UnknownNameError, match=r"Known: llava15_13b_baseline, .*micro_viral, qwen25"):
         get_recipe("llava")
     with pytest.raises(ConfigError, match="--recipe NAME"):
         read_config(tmp_path / "none.yaml")

@@ -16,6 +16,7 @@ from pipelines.training.checkpoint import latest_checkpoint
 from pipelines.training.config import with_overrides, write_config
 from pipelines.training.folder import read_metrics
 from pipelines.training.loop import train
+from pipelines.training.metrics import Recorder
 from pipelines.training.setup import build_run
 from stores import open_store
 from viral.errors import ConfigError
@@ -124,10 +125,8 @@ def test_sigterm_saves_the_last_step_and_resumes(config, world, reference, tmp_p
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        from pipelines.training import loop
-
-        record = loop._record
-        patch.setattr(loop, "_record", lambda m, f, b: (record(m, f, b), stop_after_third(m.as_json())))
+        record = Recorder.record
+        patch.setattr(Recorder, "record", lambda self, m: (record(self, m), stop_after_third(m.as_json())))
         with pytest.raises(KeyboardInterrupt):
             train(slow, cache=world["cache"], output=output)
     assert latest_checkpoint(output / "checkpoints").name == "step-000003"

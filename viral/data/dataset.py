@@ -70,6 +70,7 @@ class Encoding:
     image: ImageTokens
     pixels: PixelSpec
     max_length: int
+    image_mode: str = "pad"
 
 
 class InstructionDataset(Dataset[Example | Exception]):
@@ -114,7 +115,8 @@ class InstructionDataset(Dataset[Example | Exception]):
         if sample.image is None:
             return Example(sample.id, input_ids, labels, None, None)
         data = read_image_bytes(self.image_root, sample.image)
-        square = to_square(decode_image(data), encoding.pixels.size, "pad", mean_fill(encoding.pixels.mean))
+        fill = mean_fill(encoding.pixels.mean)
+        square = to_square(decode_image(data), encoding.pixels.size, encoding.image_mode, fill)
         codes = self.targets.read(self.key_of(sample.image, data)) if self.targets else None
         return Example(sample.id, input_ids, labels, square, codes)
 

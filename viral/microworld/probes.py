@@ -29,7 +29,7 @@ def tower_features(path: str) -> Features:
     """Squares, uint8 [B, S, S, 3] -> what a LLaVA student gets: patch tokens of the last layer but one."""
     from transformers import CLIPVisionModel
 
-    from viral.mllm.student import load_pixel_spec
+    from viral.mllm.load import load_pixel_spec
 
     tower = CLIPVisionModel.from_pretrained(path, dtype=torch.float32).eval()
     spec = load_pixel_spec(path)

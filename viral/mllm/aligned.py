@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import LlavaModel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: ZeRO-3 looks into what a module returns with vars()
 class Losses:
     """Scalar losses of one micro-batch; `align` is None for a baseline or a batch without images."""
 
@@ -90,12 +90,14 @@ class AlignedMllm(nn.Module):
         return Losses(lm + self.weight * align, lm, align)
 
     def visual_features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Frozen tower: [N, 3, S, S] -> patch features [N, T, Dv] of its second-to-last layer."""
+        """Frozen tower: [N, 3, S, S] -> patch features [N, T, Dv] of the layer it is read at."""
         layer = self.core.config.vision_feature_layer
         with torch.no_grad():
             tower = self.core.vision_tower
             states = tower(pixels.to(tower.dtype), output_hidden_states=True).hidden_states
-        return states[layer][:, 1:]
+        # As LLaVA's own `get_image_features`: "default" drops the class token, "full" is for towers without one.
+        first = 1 if self.core.config.vision_feature_select_strategy == "default" else 0
+        return states[layer][:, first:]
 
     def _embed(
         self, input_ids: torch.Tensor, is_image_BL: torch.Tensor, pixels: torch.Tensor

@@ -1,58 +1,59 @@
-"""From adapter to a plain Hugging Face folder that `from_pretrained` loads without us."""
+"""A plain Hugging Face folder that `from_pretrained` and `AutoProcessor` load without us."""
 
 from pathlib import Path
 
 import torch
 
-from viral.errors import WeightsError
+from viral.data.conversation import Template
 from viral.mllm.assemble import add_image_token
-from viral.mllm.student import Student
-from viral.tensors import read_tensors
+from viral.mllm.chat import chat_template, end_token
+from viral.mllm.student import Student, tower_of
 
 
-def merge_adapter(student: Student, adapter: Path) -> Student:
-    """W <- W + (alpha / r) B A for every adapted linear, and the trained projector in place of the old one.
+def save_student(
+    student: Student,
+    folder: Path,
+    template: Template,
+    *,
+    image_mode: str = "pad",
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write model, tokenizer and processor.
 
-    Raises:
-        WeightsError: no adapter there, or one made for another base.
+    The image processor makes squares (`image_mode`) and the chat template speaks (`template`) as in training; a
+    reply ends at the LLM's own end tokens or at the template's.
     """
-    from peft import PeftModel, get_peft_model_state_dict
-
-    found = read_tensors(adapter / "adapter_model.safetensors")
-    try:
-        adapted = PeftModel.from_pretrained(student.model, str(adapter))
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"The adapter in {adapter} does not load onto this base: {reason}") from error
-    expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    if odd := sorted(found.keys() ^ expected.keys()):  # PEFT itself only warns
-        raise WeightsError(
-            f"The adapter in {adapter} is not of this base: {len(odd)} tensors differ, first {odd[0]}."
-        )
-    student.model = adapted.merge_and_unload()
-    return student
-
-
-def save_student(student: Student, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write model, tokenizer and processor; the image processor pads to a square as training did."""
     from transformers import LlavaImageProcessorPil, LlavaProcessor
 
     add_image_token(student)
-    student.model.to(dtype).save_pretrained(folder)
-    side = student.pixels.size
+    model, tokenizer, side = student.model, student.tokenizer, student.pixels.size
+    _end_replies_at(student, end_token(template, tokenizer))
+    model.to(dtype).save_pretrained(folder)
     image_processor = LlavaImageProcessorPil(
-        do_pad=True,
+        do_pad=image_mode == "pad",
         size={"shortest_edge": side},
         crop_size={"height": side, "width": side},
         image_mean=list(student.pixels.mean),
         image_std=list(student.pixels.std),
     )
-    config = student.model.config
+    # The LLM's own chat template is not what this model was trained on.
+    tokenizer.chat_template = chat_template(template)
     processor = LlavaProcessor(
         image_processor=image_processor,
-        tokenizer=student.tokenizer,
-        patch_size=config.vision_config.patch_size,
-        vision_feature_select_strategy=config.vision_feature_select_strategy,
-        num_additional_image_tokens=1,  # the tower's class token, which "default" drops again
+        tokenizer=tokenizer,
+        patch_size=model.config.vision_config.patch_size,
+        vision_feature_select_strategy=model.config.vision_feature_select_strategy,
+        # The processor counts these in and, for "default", takes one off: a picture is one token for each patch.
+        num_additional_image_tokens=tower_of(model).class_tokens,
+        chat_template=chat_template(template),
     )
     processor.save_pretrained(folder)
+
+
+def _end_replies_at(student: Student, token: int | None) -> None:
+    generation = student.model.generation_config
+    known = (
+        generation.eos_token_id if isinstance(generation.eos_token_id, list) else [generation.eos_token_id]
+    )
+    ends = sorted({*known, token} - {None})
+    generation.eos_token_id = ends if len(ends) > 1 else next(iter(ends), None)

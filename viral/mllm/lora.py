@@ -1,9 +1,12 @@
-"""LoRA on the language model, the projector trained in full: LLaVA-1.5's parameter-efficient recipe."""
+"""What is trained: the projector alone (LLaVA's stage one), or LoRA on the language model and the projector."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -32,11 +35,28 @@ def add_lora(
         target_modules=LORA_TARGETS,
         modules_to_save=[PROJECTOR],
     )
-    with warnings.catch_warnings():
-        # PEFT asks transformers for a property by its old name.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+    with quiet_peft():
         adapted = get_peft_model(model, config)
-    for parameter in adapted.parameters():
+    _in_full_precision(adapted)
+    return adapted
+
+
+def train_projector_only(model: "LlavaForConditionalGeneration") -> None:
+    """Freeze the model but for its projector (release, pretrain.sh); trained in fp32 whatever the base dtype."""
+    model.requires_grad_(False)
+    model.model.multi_modal_projector.requires_grad_(True)
+    _in_full_precision(model)
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without the warning that PEFT asks transformers for a property by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        yield
+
+
+def _in_full_precision(model: nn.Module) -> None:
+    for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return adapted

@@ -6,7 +6,7 @@ import torch
 
 from viral.data.images import CLIP_MEAN, CLIP_STD
 from viral.microworld.parts import parts
-from viral.mllm.student import load_tokenizer
+from viral.mllm.load import load_tokenizer
 
 WIDTH, DEPTH = 16, 4
 """Every width of the 7B is divided by the first, every depth by the second; 336 px and 576 visual tokens stay."""

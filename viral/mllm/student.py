@@ -1,17 +1,23 @@
-"""Load a plain Hugging Face LLaVA folder, strictly: every weight named, none left over."""
+"""Load a plain Hugging Face LLaVA folder, strictly: every weight named, none left over, parts that fit."""
 
+import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import torch
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from viral.data.images import PixelSpec
 from viral.data.tokens import ImageTokens
 from viral.errors import WeightsError
-from viral.hub import require_source
+from viral.mllm.llms import get_llm_family
+from viral.mllm.load import load_pixel_spec, load_strictly, load_tokenizer
+from viral.mllm.towers import Tower, get_tower
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+_PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(slots=True)
@@ -29,11 +35,13 @@ def load_student(source: str, *, device: str = "cpu", dtype: str = "float32") ->
 
     Raises:
         WeightsError: nothing there, not a LLaVA model, keys missing, unexpected or of another shape, or parts
-            (tokenizer, preprocessor, tower) that do not belong together.
+            (tokenizer, preprocessor, tower) that do not belong together or are of an unknown kind.
     """
     from transformers import LlavaForConditionalGeneration
 
     model = load_strictly(LlavaForConditionalGeneration, source, dtype=dtype)
+    get_llm_family(model.config.text_config.model_type, source)
+    _check_features(model, source)
     tokenizer = load_tokenizer(source)
     image_token = tokenizer.convert_tokens_to_ids("<image>")
     if image_token != model.config.image_token_id:
@@ -42,7 +50,16 @@ def load_student(source: str, *, device: str = "cpu", dtype: str = "float32") ->
             f"{model.config.image_token_id}; the folder mixes two models."
         )
     model.eval().to(device)
-    return Student(model, tokenizer, load_fitting_pixel_spec(model, source), image_tokens(model))
+    return Student(model, tokenizer, fitting_pixels(model, source), image_tokens(model))
+
+
+def tower_of(model: "LlavaForConditionalGeneration", source: str = "this model") -> Tower:
+    """What is known of the model's vision tower.
+
+    Raises:
+        WeightsError: nothing.
+    """
+    return get_tower(model.config.vision_config.model_type, source)
 
 
 def image_tokens(model: "LlavaForConditionalGeneration") -> ImageTokens:
@@ -51,51 +68,20 @@ def image_tokens(model: "LlavaForConditionalGeneration") -> ImageTokens:
     return ImageTokens(id=model.config.image_token_id, count=(vision.image_size // vision.patch_size) ** 2)
 
 
-def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
-    """Load a tokenizer that can report character offsets (label masks need them).
+def fitting_pixels(model: "LlavaForConditionalGeneration", source: str) -> PixelSpec:
+    """How `source` wants its pixels, in squares of the size that the model's vision tower takes.
+
+    A tower without a preprocessor is given the statistics of its kind.
 
     Raises:
-        WeightsError: no tokenizer there, or a slow one.
+        WeightsError: the image processor is damaged, or one for another size.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise WeightsError(_unavailable("tokenizer", source, error)) from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token  # LLaVA pads Vicuna with <unk>
-    if not tokenizer.is_fast:
-        raise WeightsError(
-            f"{source}: no fast tokenizer; convert it with transformers so it has a tokenizer.json."
-        )
-    return tokenizer
-
-
-def load_pixel_spec(source: str) -> PixelSpec:
-    """Square size and statistics from a folder's `preprocessor_config.json`.
-
-    Raises:
-        WeightsError: no image processor there.
-    """
-    from transformers import AutoImageProcessor
-
-    try:
-        processor = AutoImageProcessor.from_pretrained(source, backend="pil")
-    except (OSError, ValueError) as error:
-        raise WeightsError(_unavailable("image processor", source, error)) from error
-    size = processor.size
-    side = size.get("shortest_edge") or size["height"]
-    return PixelSpec(size=side, mean=tuple(processor.image_mean), std=tuple(processor.image_std))
-
-
-def load_fitting_pixel_spec(model: "LlavaForConditionalGeneration", source: str) -> PixelSpec:
-    """`load_pixel_spec`, with squares of the size that the model's vision tower takes.
-
-    Raises:
-        WeightsError: no image processor there, or one for another size.
-    """
-    pixels, side = load_pixel_spec(source), model.config.vision_config.image_size
+    side, folder = model.config.vision_config.image_size, Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _PREPROCESSORS):
+        tower = tower_of(model, source)
+        log.warning("%s has no %s: pixels get the statistics of %s", source, _PREPROCESSORS[0], tower.name)
+        return PixelSpec(size=side, mean=tower.mean, std=tower.std)
+    pixels = load_pixel_spec(source)
     if pixels.size != side:
         raise WeightsError(
             f"{source}: its preprocessor makes squares of {pixels.size} pixels, its vision tower takes {side}; "
@@ -104,37 +90,13 @@ def load_fitting_pixel_spec(model: "LlavaForConditionalGeneration", source: str)
     return pixels
 
 
-def load_strictly(model_class: Any, source: str, *, dtype: str, ignore: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
-    """`from_pretrained` that raises where transformers would only log.
-
-    A missing weight would otherwise be drawn at random, which is how the release lost its teacher.
-    `ignore` names parts of keys that a larger checkpoint may hold beside this model's.
-
-    Raises:
-        WeightsError: nothing there, or keys missing, unexpected or of another shape.
-    """
-    from safetensors import SafetensorError
-
-    require_source(source, f"weights of {model_class.__name__}")
-    try:
-        model, report = model_class.from_pretrained(
-            source, dtype=getattr(torch, dtype), output_loading_info=True
+def _check_features(model: "LlavaForConditionalGeneration", source: str) -> None:
+    config, tower = model.config, tower_of(model, source)
+    if config.vision_feature_select_strategy != tower.select or not isinstance(
+        config.vision_feature_layer, int
+    ):
+        raise WeightsError(
+            f"{source}: vision_feature_layer={config.vision_feature_layer} and vision_feature_select_strategy="
+            f"{config.vision_feature_select_strategy!r}; a {tower.name} tower needs one layer and {tower.select!r}, "
+            "so that one token is left for each patch."
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(_unavailable(model_class.__name__, source, error)) from error
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        keys = sorted(str(key) for key in report[problem] if not any(part in str(key) for part in ignore))
-        if keys:
-            raise WeightsError(
-                f"{source} does not fit {model_class.__name__}: {len(keys)} {problem.replace('_', ' ')}, "
-                f"first {', '.join(keys[:3])}. Give the weights of this architecture."
-            )
-    return model
-
-
-def _unavailable(what: str, source: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return (
-        f"Cannot load the {what} from {source!r}: {reason} "
-        "Give a local folder with the weights, or a hub id and a network."
-    )

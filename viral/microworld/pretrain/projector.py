@@ -32,7 +32,7 @@ def train_projector(
 ) -> float:
     """Train on frozen parts, keep linear_1 and linear_2 in the file `out`; returns the final caption loss."""
     torch.manual_seed(seed)
-    student = assemble_student(paths[LLM], paths[TOWER], "random")
+    student = assemble_student(paths[LLM], paths[TOWER], "random", seed=seed)
     model = student.model.requires_grad_(False).train()
     projector = model.model.multi_modal_projector.requires_grad_(True)
     scenes, squares = pictures(seed, num_pictures, FIRST_PICTURE)

@@ -1,0 +1,150 @@
+"""What a step reports: means over ranks, written and shown by rank 0 alone."""
+
+import json
+import math
+import resource
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+from pipelines.progress import bar
+from pipelines.training.ranks import Ranks
+from viral.errors import DataError
+from viral.mllm.aligned import Losses
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """One optimizer step. Losses are means over the micro-batches of all ranks; times in seconds, of rank 0."""
+
+    step: int
+    loss: float
+    lm: float
+    cosine: float | None
+    """Mean cosine of Eq. 6, corrected for the codec's own loss (kappa); None without images or teacher."""
+    lr: float
+    tokens: int
+    """Of all ranks, without padding."""
+    step_time: float
+    data_wait: float
+    """Mean over ranks."""
+    peak_memory: int
+    """Bytes, of the rank that has most: of its device on a GPU, of its process on a CPU."""
+
+    def as_json(self) -> str:
+        """One line of `metrics.jsonl`."""
+        names = {"lm": "loss/lm", "cosine": "align/cosine"}
+        return json.dumps({names.get(name, name): value for name, value in asdict(self).items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """A step's `Tally` over all ranks."""
+
+    loss: float
+    lm: float
+    align: float | None
+    tokens: int
+    data_wait: float
+    peak_memory: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """Losses of one rank's micro-batches, left on the device until the step is over."""
+
+    totals: list[torch.Tensor] = field(default_factory=list)
+    lms: list[torch.Tensor] = field(default_factory=list)
+    aligns: list[torch.Tensor] = field(default_factory=list)
+    """Only of micro-batches with images."""
+    samples: list[list[str]] = field(default_factory=list)
+    tokens: int = 0
+    data_wait: float = 0.0
+
+    def add(self, losses: Losses, samples: list[str], tokens: int) -> None:
+        """Count one micro-batch."""
+        self.totals.append(losses.total.detach())
+        self.lms.append(losses.lm.detach())
+        if losses.align is not None:
+            self.aligns.append(losses.align.detach())
+        self.samples.append(samples)
+        self.tokens += tokens
+
+    def over_ranks(self, ranks: Ranks, step: int) -> Means:
+        """Means over the micro-batches of all ranks.
+
+        Raises:
+            DataError: a loss of this rank is not finite; names its samples.
+            RankError: one of another rank is not.
+        """
+        totals, lms, aligns = (_numbers(losses) for losses in (self.totals, self.lms, self.aligns))
+        bad = [index for index, total in enumerate(totals) if not math.isfinite(total)]
+        rows = ranks.gather(
+            [
+                len(bad), sum(totals), sum(lms), len(totals), sum(aligns), len(aligns),
+                self.tokens, self.data_wait, _peak_memory(ranks.device),
+            ]
+        )  # fmt: skip
+        if bad:
+            raise DataError(
+                f"Loss is {totals[bad[0]]} at step {step + 1} with samples {', '.join(self.samples[bad[0]][:8])}; "
+                "nothing was updated. Lower optim.lr, or look at these samples."
+            )
+        num_bad, total, lm, count, align, num_aligned, tokens, wait, _ = rows.sum(0).tolist()
+        if num_bad and ranks.watch:
+            ranks.watch.raise_cause()
+        return Means(
+            loss=total / count,
+            lm=lm / count,
+            align=align / num_aligned if num_aligned else None,
+            tokens=int(tokens),
+            data_wait=wait / ranks.size,
+            peak_memory=int(rows[:, -1].max()),
+        )
+
+
+def _numbers(scalars: list[torch.Tensor]) -> list[float]:
+    return torch.stack(scalars).tolist() if scalars else []
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Recorder:
+    """Context that appends to `metrics.jsonl` and draws the bar, on rank 0; elsewhere it does nothing."""
+
+    def __init__(self, path: Path, name: str, num_steps: int, done: int, *, main: bool) -> None:
+        self._main, self._stack = main, ExitStack()
+        if main:
+            self._file = self._stack.enter_context(path.open("a"))
+            self._bar = self._stack.enter_context(bar(num_steps, name, True, done, "step"))
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def record(self, metric: StepMetrics) -> None:
+        """Write and show one step."""
+        if not self._main:
+            return
+        self._file.write(metric.as_json() + "\n")
+        self._file.flush()
+        self._bar.update()
+        shown = {
+            "lm": f"{metric.lm:.3f}",
+            "tok/s": f"{metric.tokens / metric.step_time:.0f}",
+            "wait": f"{metric.data_wait / metric.step_time:.0%}",
+        }
+        if metric.cosine is not None:
+            shown["cos"] = f"{metric.cosine:.3f}"
+        self._bar.set_postfix(shown)
