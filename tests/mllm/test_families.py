@@ -22,13 +22,13 @@ from tests import families
 from viral.data.conversation import get_template, with_image
 from viral.data.images import mean_fill, normalise, to_square
 from viral.data.tokens import encode_prompt
-from viral.mllm.aligned import AlignedMllm
 from viral.mllm.assemble import assemble_student
 from viral.mllm.export import save_student
 from viral.mllm.generate import Question, generate
 from viral.mllm.llms import prompt_template
 from viral.mllm.load import load_tokenizer
 from viral.mllm.student import Student, load_student
+from viral.mllm.towers import patch_features
 
 PAIRS = [*product(families.LLMS, ("clip", "siglip")), ("llama", "clip-whole"), ("qwen2", "siglip-whole")]
 TOWER_CLASSES = {
@@ -112,7 +112,7 @@ def test_the_visual_features_are_the_patches_of_the_last_block_but_one(case):
         for block in tower.encoder.layers[:-1]:
             hidden = block(hidden, attention_mask=None)
     expected = hidden[:, 1:] if case.kind.startswith("clip") else hidden
-    mine = AlignedMllm(case.student.model, None, None, 0, 0.0).visual_features(pixels)
+    mine = patch_features(case.student.model.model, pixels)
     assert mine.shape == (2, case.student.image.count, families.TOWER_WIDTH)
     torch.testing.assert_close(mine, expected)
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from viral.data.tokens import IGNORE
 from viral.mllm.tap import LayerTap
+from viral.mllm.towers import patch_features
 from viral.objectives import Objective
 
 if TYPE_CHECKING:
@@ -90,14 +91,8 @@ class AlignedMllm(nn.Module):
         return Losses(lm + self.weight * align, lm, align)
 
     def visual_features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Frozen tower: [N, 3, S, S] -> patch features [N, T, Dv] of the layer it is read at."""
-        layer = self.core.config.vision_feature_layer
-        with torch.no_grad():
-            tower = self.core.vision_tower
-            states = tower(pixels.to(tower.dtype), output_hidden_states=True).hidden_states
-        # As LLaVA's own `get_image_features`: "default" drops the class token, "full" is for towers without one.
-        first = 1 if self.core.config.vision_feature_select_strategy == "default" else 0
-        return states[layer][:, first:]
+        """Frozen tower: [N, 3, S, S] -> patch features [N, T, Dv]."""
+        return patch_features(self.core, pixels)
 
     def _embed(
         self, input_ids: torch.Tensor, is_image_BL: torch.Tensor, pixels: torch.Tensor

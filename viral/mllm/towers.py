@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from viral.data.statistics import CLIP_MEAN, CLIP_STD, HALF
 from viral.errors import WeightsError
 from viral.mllm.load import load_strictly, read_model_config
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import LlavaModel, PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,3 +107,12 @@ def load_tower(source: str, dtype: str) -> tuple[Tower, "PreTrainedModel"]:
     vision_config.update(tower.changes)
     model_class = getattr(transformers, tower.class_name)
     return tower, load_strictly(model_class, source, dtype=dtype, ignore=tower.rest, config=vision_config)
+
+
+def patch_features(core: "LlavaModel", pixels: torch.Tensor) -> torch.Tensor:
+    """Normalised squares [N, 3, S, S] -> features [N, T, V] of the frozen tower, row-major, before the projector."""
+    config, tower = core.config, core.vision_tower
+    with torch.no_grad():
+        states = tower(pixels.to(tower.dtype), output_hidden_states=True).hidden_states
+    first = 1 if config.vision_feature_select_strategy == "default" else 0
+    return states[config.vision_feature_layer][:, first:]
