@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 
 from viral.errors import UnknownNameError
-from viral.mllm.aligned import AlignedMllm, Losses
+from viral.mllm.aligned import AlignedMllm, Argument, Losses
 
 
 class Backend(Protocol):
@@ -15,7 +15,7 @@ class Backend(Protocol):
     rank: int
     world_size: int
 
-    def forward(self, **batch: torch.Tensor | None) -> Losses:
+    def forward(self, **batch: Argument) -> Losses:
         """Losses of one micro-batch on this rank."""
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -33,7 +33,7 @@ class SingleBackend:
     def __init__(self, module: AlignedMllm, optimizer: torch.optim.Optimizer) -> None:
         self.module, self.optimizer = module, optimizer
 
-    def forward(self, **batch: torch.Tensor | None) -> Losses:
+    def forward(self, **batch: Argument) -> Losses:
         """Run the module."""
         return self.module(**batch)
 

@@ -1,7 +1,7 @@
 """Checkpoints: whole or absent, in safetensors and JSON, enough to resume exactly or to export.
 
     <run>/checkpoints/step-000100/adapter/adapter_model.safetensors    LoRA and projector, PEFT's own layout
-                                  alignment_head.safetensors           absent for a baseline
+                                  alignment_head.safetensors           of the terms; absent where none has any
                                   optimizer.safetensors                AdamW moments by parameter name
                                   trainer.json                         step and shapes of the run
     <run>/checkpoints/LATEST                                           name of the newest complete one
@@ -11,12 +11,14 @@ Random state is not saved: each step seeds its own (`loop.seed_step`).
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from pipelines.training.optim import trainable
 from stores.publish import publish
@@ -24,7 +26,7 @@ from viral.errors import WeightsError
 from viral.mllm.aligned import AlignedMllm
 from viral.tensors import read_tensors
 
-LATEST = "LATEST"
+LATEST, TERMS = "LATEST", "alignment_head.safetensors"
 
 
 def save_checkpoint(
@@ -37,8 +39,8 @@ def save_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     module.mllm.save_pretrained(partial / "adapter", save_embedding_layers=False)
-    if module.head is not None:
-        save_file(_contiguous(module.head.state_dict()), partial / "alignment_head.safetensors")
+    if terms := module.terms.state_dict():
+        save_file(_contiguous(terms), partial / TERMS)
     save_file(_optimizer_tensors(module, optimizer), partial / "optimizer.safetensors")
     (partial / "trainer.json").write_text(json.dumps({"step": step}))
     _sync_tree(partial)
@@ -85,11 +87,8 @@ def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.opti
     adapter = read_tensors(checkpoint / "adapter" / "adapter_model.safetensors")
     _require_keys(checkpoint, adapter, get_peft_model_state_dict(module.mllm, save_embedding_layers=False))
     set_peft_model_state_dict(module.mllm, adapter)
-    if module.head is not None:
-        head = read_tensors(checkpoint / "alignment_head.safetensors")
-        _require_keys(checkpoint, head, module.head.state_dict())
-        module.head.load_state_dict(head)
-    state = read_tensors(checkpoint / "optimizer.safetensors")
+    load_terms(checkpoint, module.terms)
+    state = _current_names(read_tensors(checkpoint / "optimizer.safetensors"))
     for name, parameter in trainable(module).items():
         moments = {moment: state.get(f"{name}.{moment}") for moment in ("step", "exp_avg", "exp_avg_sq")}
         if any(tensor is None for tensor in moments.values()):
@@ -100,6 +99,26 @@ def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.opti
             if tensor is not None
         }
     return int(json.loads((checkpoint / "trainer.json").read_text())["step"])
+
+
+def load_terms(checkpoint: Path, terms: nn.ModuleDict) -> None:
+    """Restore what a checkpoint's terms have learnt.
+
+    Raises:
+        WeightsError: damaged, or of a run with other terms.
+    """
+    if wanted := terms.state_dict():
+        found = _current_names(read_tensors(checkpoint / TERMS))
+        _require_keys(checkpoint, found, wanted)
+        terms.load_state_dict(found)
+
+
+def _current_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A run's single head was once called `head`, and its tensors 0, 2 and 4 in its own file."""
+    old = ((r"^(?=\d)", "align.heads.0."), (r"^head\.", "terms.align.heads.0."))
+    for pattern, new in old:
+        tensors = {re.sub(pattern, new, name): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _optimizer_tensors(module: AlignedMllm, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from pipelines.interrupt import StopRequest
 from pipelines.progress import bar
+from pipelines.training.caches import Caches
 from pipelines.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from pipelines.training.config import TrainConfig
 from pipelines.training.folder import CHECKPOINTS, METRICS, check_folder, run_lock, start_folder, trim_metrics
@@ -24,7 +25,7 @@ from pipelines.workers import reporting_dead_workers
 from viral.data.dataset import Batch
 from viral.data.images import normalise
 from viral.errors import DataError
-from viral.mllm.aligned import Losses
+from viral.mllm.aligned import MAIN, Losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,10 @@ class StepMetrics:
     step: int
     loss: float
     lm: float
-    cosine: float | None
-    """Mean cosine of Eq. 6, corrected for the codec's own loss (kappa); None without images or teacher."""
+    terms: dict[str, float | None]
+    """Mean `NAME/loss`, or `NAME/cosine` corrected for the codec's own loss (kappa); None without images or teacher."""
+    skipped: int
+    """Images of this rank that averaging as the release does left out of the terms."""
     lr: float
     tokens: int
     step_time: float
@@ -45,17 +48,22 @@ class StepMetrics:
 
     def as_json(self) -> str:
         """One line of `metrics.jsonl`."""
-        names = {"lm": "loss/lm", "cosine": "align/cosine"}
-        return json.dumps({names.get(name, name): value for name, value in asdict(self).items()})
+        values: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            values |= value if name == "terms" else {"loss/lm" if name == "lm" else name: value}
+        return json.dumps(values)
 
 
-def train(config: TrainConfig, *, cache: Path | None, output: Path, resume: bool = False) -> Path:
+def train(config: TrainConfig, *, cache: Caches, output: Path, resume: bool = False) -> Path:
     """Run (or continue) a training run in `output`; returns its last checkpoint.
+
+    `cache` is that of the main term, or those of several terms by name.
 
     Raises:
         ViralError, StoreError: whatever in the configuration, data, weights or cache does not fit.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM, after a checkpoint of the last whole step.
     """
+    config = config.resolved()
     check_folder(output, config, resume=resume)
     run = build_run(config, cache)
     checkpoints = output / CHECKPOINTS
@@ -106,7 +114,8 @@ def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> Ste
     totals: list[torch.Tensor] = []
     sample_ids: list[str] = []
     lms: list[torch.Tensor] = []
-    aligns: list[torch.Tensor] = []
+    terms: list[dict[str, torch.Tensor]] = []
+    skipped = 0
     for _ in range(num_micro):
         waiting = time.perf_counter()
         batch = next(batches)
@@ -119,8 +128,8 @@ def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> Ste
         sample_ids += batch.ids
         totals.append(losses.total.detach())
         lms.append(losses.lm.detach())
-        if losses.align is not None:
-            aligns.append(losses.align.detach())
+        terms.append({name: loss.detach() for name, loss in losses.terms.items()})
+        skipped += losses.skipped
     loss = float(torch.stack(totals).mean())
     if not math.isfinite(loss):
         raise DataError(
@@ -132,7 +141,8 @@ def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> Ste
         step=step + 1,
         loss=loss,
         lm=float(torch.stack(lms).mean()),
-        cosine=-float(torch.stack(aligns).mean()) / run.kappa if aligns else None,
+        terms=_mean_terms(run, [batch_terms for batch_terms in terms if batch_terms]),
+        skipped=skipped,
         lr=lr,
         tokens=tokens,
         step_time=time.perf_counter() - started,
@@ -151,12 +161,26 @@ def _forward(run: Run, batch: Batch) -> Losses:
         return torch.as_tensor(value).to(run.device, non_blocking=True)
 
     pixels_NCSS = normalise(move(batch.squares), run.dataset.encoding.pixels)
-    target_NTC = run.decoder(move(batch.codes)) if run.decoder and batch.codes is not None else None
+    targets = {name: run.decoders[name](move(codes)) for name, codes in batch.codes.items()}
     enabled = run.config.precision == "bf16"
     with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=enabled):
         return run.backend.forward(
-            input_ids=move(batch.input_ids), labels=move(batch.labels), pixels=pixels_NCSS, target=target_NTC
+            input_ids=move(batch.input_ids), labels=move(batch.labels), pixels=pixels_NCSS, targets=targets
         )
+
+
+def _mean_terms(run: Run, losses: list[dict[str, torch.Tensor]]) -> dict[str, float | None]:
+    """Means over micro-batches with images, as they are logged."""
+    means: dict[str, float | None] = {f"{MAIN}/cosine": None}
+    for name in run.config.terms:
+        loss = (
+            float(torch.stack([of[name] for of in losses]).mean()) if losses and name in losses[0] else None
+        )
+        if name in run.kappas:
+            means[f"{name}/cosine"] = None if loss is None else -loss / run.kappas[name]
+        else:
+            means[f"{name}/loss"] = loss
+    return means
 
 
 def _peak_memory(device: torch.device) -> int:
@@ -174,6 +198,9 @@ def _record(metric: StepMetrics, metrics: TextIO, progress: "tqdm[Any]") -> None
         "tok/s": f"{metric.tokens / metric.step_time:.0f}",
         "wait": f"{metric.data_wait / metric.step_time:.0%}",
     }
-    if metric.cosine is not None:
-        shown["cos"] = f"{metric.cosine:.3f}"
+    shown |= {
+        name.removeprefix(f"{MAIN}/"): f"{value:.3f}"
+        for name, value in metric.terms.items()
+        if value is not None
+    }
     progress.set_postfix(shown)

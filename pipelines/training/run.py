@@ -13,7 +13,7 @@ DEFAULT_RECIPE = "llava15_7b_viral"
 def train_command(
     settings: list[str],
     *,
-    cache: Path | None,
+    cache: list[str],
     recipe: str | None,
     config: Path | None,
     output: Path | None,
@@ -26,6 +26,7 @@ def train_command(
     Raises:
         ViralError, StoreError: anything that does not fit, before any work is done.
     """
+    from pipelines.training.caches import parse_caches
     from pipelines.training.loop import train
 
     if recipe and config:
@@ -34,4 +35,6 @@ def train_command(
         config = output / CONFIG
     base = read_config(config) if config else get_recipe(recipe or DEFAULT_RECIPE)
     resolved: TrainConfig = with_overrides(base, parse_overrides(settings))
-    return train(resolved, cache=cache, output=output or Path("runs") / resolved.name, resume=resume)
+    return train(
+        resolved, cache=parse_caches(cache), output=output or Path("runs") / resolved.name, resume=resume
+    )

@@ -1,34 +1,33 @@
 """Turn a configuration into the pieces of a run, refusing early what would fail late."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from pipelines.training.backends import Backend, get_backend
+from pipelines.training.caches import Caches, open_caches
 from pipelines.training.config import ModelConfig, TrainConfig
-from pipelines.training.inputs import describe_inputs
+from pipelines.training.inputs import describe_cache, describe_inputs
 from pipelines.training.optim import build_optimizer, trainable
 from pipelines.training.samples import usable_samples
-from pipelines.training.targets import Decoder, check_grid, make_decoder, open_targets
+from pipelines.training.targets import Decoder, check_grid, make_decoder
+from pipelines.training.terms import build_terms, is_cosine
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
 from viral.data.annotations import Sample, read_annotations
 from viral.data.conversation import get_template
 from viral.data.dataset import Encoding, Example, InstructionDataset, collate
-from viral.data.keys import content_key, key_function
 from viral.data.sampler import micro_batches
 from viral.device import pick_device
 from viral.errors import ConfigError, DataError
-from viral.mllm.aligned import AlignedMllm
+from viral.mllm.aligned import MAIN, AlignedMllm
 from viral.mllm.assemble import assemble_student
-from viral.mllm.head import alignment_head
 from viral.mllm.lora import add_lora
 from viral.mllm.student import Student, load_student
-from viral.objectives import get_objective
 
 log = logging.getLogger(__name__)
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -46,10 +45,12 @@ class Run:
     dataset: InstructionDataset
     pad_token_id: int
     num_steps: int
-    decoder: Decoder | None
-    kappa: float
+    decoders: dict[str, Decoder]
+    """Of each term with cached targets."""
+    kappas: dict[str, float]
+    """What the codec leaves of the cosine, for each term whose loss is one."""
     record_bytes: int
-    """Of one image's cached codes."""
+    """Of one image's cached codes, all terms together."""
     inputs: dict[str, Any]
     """What the run is made from, as `inputs.json` records it."""
 
@@ -80,31 +81,31 @@ class Run:
         )
 
 
-def build_run(config: TrainConfig, cache: Path | None) -> Run:
-    """Load the student, check cache and data against it, add LoRA and head.
+def build_run(config: TrainConfig, caches: Caches) -> Run:
+    """Load the student, check caches and data against it, add LoRA and the terms.
 
     Raises:
         ConfigError, DataError, WeightsError, CacheMismatchError, StoreError: whatever does not fit.
     """
     device = pick_device(config.device)
-    objective = get_objective(config.align.objective)
-    if objective and cache is None:
-        raise ConfigError(
-            f"align.objective={config.align.objective} needs cached targets; give --cache PATH "
-            "(made by `viral cache build`), or set align.objective=none for a baseline."
-        )
+    teachers = open_caches(caches, config.terms)
+    targets = {name: teacher for name, teacher in teachers.items() if teacher.is_target}
     backend_class = get_backend(config.backend)
     samples = read_annotations(config.data.annotations)
-    store = open_targets(cache, config.align) if cache else None
-    samples = usable_samples(samples, config.data, cache, store)
+    for teacher in teachers.values() or [None]:
+        path, store = (teacher.path, teacher.store) if teacher else (None, None)
+        samples = usable_samples(samples, config.data, path, store)
     _require_enough(samples, config)
-    inputs = describe_inputs(config.data.annotations, samples, cache, store)
+    main = teachers.get(MAIN)
+    inputs = describe_inputs(
+        config.data.annotations, samples, main.path if main else None, main.store if main else None
+    )
+    inputs |= {f"cache {name}": describe_cache(t.path, t.store) for name, t in teachers.items() if t != main}
     student = build_student(config.model, device=str(device), dtype=DTYPES[config.precision])
-    if objective is None:
-        store = None  # a baseline takes from a cache only the list of images it could not use
-    if store and cache:
-        check_grid(store, cache, student.image.count)
-    module = build_module(config, student, store.manifest.spec.dim if store else None)
+    specs = {name: target.store.manifest.spec for name, target in targets.items()}
+    for name, target in targets.items():
+        check_grid(target.store, target.path, config.terms[name], student.image.grid)
+    module = build_module(config, student, {name: spec.dim for name, spec in specs.items()})
     optimizer = build_optimizer(module, config.optim)
     encoding = Encoding(
         tokenizer=student.tokenizer,
@@ -113,7 +114,6 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         pixels=student.pixels,
         max_length=config.data.max_length,
     )
-    key_of = key_function(store.manifest.spec.fingerprint) if store else content_key
     backend = backend_class(module, optimizer)
     run = Run(
         config=config,
@@ -121,13 +121,21 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         module=module,
         optimizer=optimizer,
         backend=backend,
-        dataset=InstructionDataset(samples, config.data.images, encoding, store, key_of),
+        dataset=InstructionDataset(
+            samples, config.data.images, encoding, {name: target.target for name, target in targets.items()}
+        ),
         pad_token_id=student.tokenizer.pad_token_id,
         num_steps=config.optim.max_steps
         or config.optim.num_epochs * (len(samples) // config.data.batch_size),
-        decoder=make_decoder(store, device) if store else None,
-        kappa=store.manifest.kappa if store else 1.0,
-        record_bytes=store.manifest.spec.record_bytes if store else 0,
+        decoders={
+            name: make_decoder(target.store, device, student.image.grid) for name, target in targets.items()
+        },
+        kappas={
+            name: targets[name].store.manifest.kappa if name in targets else 1.0
+            for name, term in config.terms.items()
+            if is_cosine(term)
+        },
+        record_bytes=sum(spec.record_bytes for spec in specs.values()),
         inputs=inputs,
     )
     _log_plan(run)
@@ -135,7 +143,7 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
 
 
 def _require_enough(samples: list[Sample], config: TrainConfig) -> None:
-    if config.align.objective != "none" and not any(sample.image for sample in samples):
+    if config.terms and not any(sample.image for sample in samples):
         raise DataError("No sample with a usable image is left, so there is nothing to align.")
     if len(samples) < config.data.batch_size:
         raise ConfigError(
@@ -169,9 +177,8 @@ def build_student(config: ModelConfig, *, device: str, dtype: str) -> Student:
     return assemble_student(config.llm, config.tower, config.projector, device=device, dtype=dtype)
 
 
-def build_module(config: TrainConfig, student: Student, target_dim: int | None) -> AlignedMllm:
-    """LoRA inside the student, the alignment head beside it, both in training mode where they train."""
-    align, hidden_dim = config.align, student.model.config.text_config.hidden_size
+def build_module(config: TrainConfig, student: Student, target_dims: Mapping[str, int]) -> AlignedMllm:
+    """LoRA inside the student, the terms beside it, all in training mode where they train."""
     adapted = add_lora(
         student.model,
         rank=config.lora.rank,
@@ -181,11 +188,8 @@ def build_module(config: TrainConfig, student: Student, target_dim: int | None) 
     )
     if config.gradient_checkpointing:
         adapted.activation_checkpointing_enable({"use_reentrant": False})
-    head = None
-    if target_dim is not None:
-        head = alignment_head(hidden_dim, target_dim, align.head_width, config.seed)
-        head.requires_grad_(align.trains_head).to(student.model.device)
-    module = AlignedMllm(adapted, head, get_objective(align.objective), align.layer, align.weight)
+    terms = build_terms(config, student, target_dims)
+    module = AlignedMllm(adapted, terms, config.align.resolved().averaging or "image")
     module.train()
     module.core.vision_tower.eval()
     return module

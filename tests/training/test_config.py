@@ -21,7 +21,8 @@ def test_paper_recipe_holds_the_papers_values():
     assert (recipe.lora.rank, recipe.lora.alpha, recipe.lora.dropout) == (128, 256, 0.05)
     assert (recipe.optim.lr, recipe.optim.projector_lr, recipe.optim.weight_decay) == (2e-4, 2e-5, 0.0)
     assert (recipe.data.batch_size, recipe.data.max_length, recipe.data.template) == (128, 2048, "vicuna_v1")
-    assert (recipe.align.layer, recipe.align.weight, recipe.align.teacher) == (16, 0.5, "dinov2")
+    align = recipe.align.resolved()
+    assert (align.layer, align.weight, align.teacher, align.averaging) == (16, 0.5, "dinov2", "image")
     assert (recipe.optim.warmup_ratio, recipe.optim.num_epochs, recipe.optim.max_grad_norm) == (0.03, 1, None)
 
 
@@ -47,9 +48,14 @@ def test_overrides_are_typed_and_nested():
         ("align.layr=8", "'layr' is not one of .*layer"),
         ("layer", "settings like align.layer=8"),
         ("seed.deep=1", "Unknown setting"),
-        ("align.layer=-1", "align.layer: Input should be greater than or equal to 0"),
-        ("align.layer=deep", "align.layer: Input should be a valid integer"),
-        ("align.objective=magic", "Unknown objective 'magic'. Known: align, none"),
+        ("align.layer=-1", "align.layer: .* block indices from 0 or fractions 0.0 to 1.0, found -1"),
+        ("align.layer=1.5", "align.layer: .*, found 1.5"),
+        ("align.layer=deep", "align.layer.*: Input should be a valid integer"),
+        ("align.objective=magic", "Unknown objective 'magic'. Known: align, align_projected, none, .*, ross"),
+        ("align.separate_heads=true", r"several layers, as in layer=\[15,16,17\]"),
+        ("also.align.objective=align", "also.align: give it another name"),
+        ("also.Sam.objective=align", "also.Sam: give it another name"),
+        ("also.sam.layr=3", "Unknown setting"),
         ("data.template=chatml", "Unknown template"),
         ("data.micro_batch_size=7", "no multiple of data.micro_batch_size=7"),
         ("model.llm=null", "all of model.llm, model.tower and model.projector"),
