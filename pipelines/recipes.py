@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from pipelines.ablation_recipes import ablation_recipes
 from pipelines.training.config import (
     AlignConfig,
     DataConfig,
@@ -52,7 +53,7 @@ def micro_viral() -> TrainConfig:
             num_workers=1,
         ),
         lora=LoraSettings(rank=32, alpha=64, dropout=0.0),
-        align=AlignConfig(teacher="micro", layer=3, head_width=256),
+        align=AlignConfig(teacher="micro", layer=3, head_width=256, denoiser_width=128),
         optim=OptimConfig(lr=2e-3, projector_lr=1e-3),
         precision="fp32",
         gradient_checkpointing=False,
@@ -83,7 +84,7 @@ def scaled_llava15(model: Path, annotations: Path, images: Path) -> TrainConfig:
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     recipe.__name__: recipe for recipe in (llava15_7b_viral, llava15_7b_baseline, micro_viral, micro_baseline)
-}
+} | ablation_recipes(llava15_7b_viral)
 
 
 def get_recipe(name: str) -> TrainConfig:

@@ -22,7 +22,7 @@ from torch import nn
 
 from pipelines.training.optim import trainable
 from stores.publish import publish
-from viral.errors import WeightsError
+from viral.errors import ConfigError, WeightsError
 from viral.mllm.aligned import AlignedMllm
 from viral.tensors import read_tensors
 
@@ -76,6 +76,22 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return folder / name
 
 
+def checkpoint_at(folder: Path, name: str | None = None) -> Path:
+    """The checkpoint of this name, or the newest.
+
+    Raises:
+        ConfigError: it has not been saved.
+        WeightsError: see `latest_checkpoint`.
+    """
+    checkpoint = latest_checkpoint(folder) if name is None else folder / name
+    known = complete_checkpoints(folder)
+    if checkpoint is None or checkpoint.name not in known:
+        raise ConfigError(
+            f"{folder.parent} has not saved {name or 'a checkpoint'} yet. Saved: {', '.join(known) or 'nothing'}."
+        )
+    return checkpoint
+
+
 def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.optim.Optimizer) -> int:
     """Restore weights and optimizer moments exactly; returns the number of steps already done.
 
@@ -102,13 +118,14 @@ def load_checkpoint(checkpoint: Path, module: AlignedMllm, optimizer: torch.opti
 
 
 def load_terms(checkpoint: Path, terms: nn.ModuleDict) -> None:
-    """Restore what a checkpoint's terms have learnt.
+    """Restore what these of a checkpoint's terms have learnt.
 
     Raises:
         WeightsError: damaged, or of a run with other terms.
     """
     if wanted := terms.state_dict():
         found = _current_names(read_tensors(checkpoint / TERMS))
+        found = {name: tensor for name, tensor in found.items() if name.partition(".")[0] in terms}
         _require_keys(checkpoint, found, wanted)
         terms.load_state_dict(found)
 

@@ -172,7 +172,7 @@ def _forward(run: Run, batch: Batch) -> Losses:
 def _mean_terms(run: Run, losses: list[dict[str, torch.Tensor]]) -> dict[str, float | None]:
     """Means over micro-batches with images, as they are logged."""
     means: dict[str, float | None] = {f"{MAIN}/cosine": None}
-    for name in run.config.terms:
+    for name in run.module.loss_terms:
         loss = (
             float(torch.stack([of[name] for of in losses]).mean()) if losses and name in losses[0] else None
         )

@@ -188,7 +188,7 @@ def build_module(config: TrainConfig, student: Student, target_dims: Mapping[str
     )
     if config.gradient_checkpointing:
         adapted.activation_checkpointing_enable({"use_reentrant": False})
-    terms = build_terms(config, student, target_dims)
+    terms = build_terms(config.terms, student, target_dims, config.seed)
     module = AlignedMllm(adapted, terms, config.align.resolved().averaging or "image")
     module.train()
     module.core.vision_tower.eval()

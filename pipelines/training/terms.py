@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import torch
 
-from pipelines.training.config import TOWER, AlignConfig, TrainConfig
+from pipelines.training.config import TOWER, AlignConfig
 from viral.errors import ConfigError
 from viral.mllm.student import Student
 from viral.mllm.tap import layer_indices
@@ -13,16 +13,16 @@ from viral.objectives import LossTerm, Reinjection, Shape, TermSettings, get_obj
 
 
 def build_terms(
-    config: TrainConfig, student: Student, target_dims: Mapping[str, int]
+    terms: Mapping[str, AlignConfig], student: Student, target_dims: Mapping[str, int], seed: int
 ) -> dict[str, LossTerm | Reinjection]:
-    """The terms of a run by name, on the student's device; `target_dims` are those of cached targets.
+    """Modules by name, on the student's device; `terms` are resolved, `target_dims` those of cached targets.
 
     Raises:
         ConfigError: a layer that the student does not have, or settings that an objective does not take.
     """
     return {
-        name: _build(name, term, student, target_dims.get(name), config.seed + index)
-        for index, (name, term) in enumerate(config.terms.items())
+        name: _build(name, term, student, target_dims.get(name), seed + index)
+        for index, (name, term) in enumerate(terms.items())
     }
 
 

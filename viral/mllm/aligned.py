@@ -68,13 +68,13 @@ class AlignedMllm(nn.Module):
 
         self.mllm, self.terms, self.averaging = mllm, nn.ModuleDict(terms), averaging
         self._reinjections = [term for term in terms.values() if isinstance(term, Reinjection)]
-        self._losses = {name: term for name, term in terms.items() if isinstance(term, LossTerm)}
+        self.loss_terms = {name: term for name, term in terms.items() if isinstance(term, LossTerm)}
         core: LlavaModel = next(module for module in mllm.modules() if isinstance(module, LlavaModel))
         # In a dict, so that nn.Module does not register them a second time.
         self._parts = {"core": core, "lm_head": mllm.get_output_embeddings()}
         for reinjection in self._reinjections:  # before the tap, which then sees what the next block sees
             reinjection.attach(core)
-        layers = sorted({layer for term in self._losses.values() for layer in term.layers})
+        layers = sorted({layer for term in self.loss_terms.values() for layer in term.layers})
         self._tap = LayerTap(core.language_model, tuple(layers)) if layers else None
         self.image_token_id = core.config.image_token_id
 
@@ -130,13 +130,13 @@ class AlignedMllm(nn.Module):
         total, terms = lm, {}
         if num_kept == 0:
             first = {layer: hidden_BLD[:1, :1] for layer, hidden_BLD in hidden.items()}
-            for term in self._losses.values():
+            for term in self.loss_terms.values():
                 source = sources.get(term.source)
                 blank = lm.new_ones(1, 1, term.target_dim) if source is None else source[:1, :1]
                 total = total + 0.0 * term(first, blank).sum()
             return Losses(total, lm, {}, num_images)
         seen = {layer: visual.gather(hidden_BLD, num_tokens, kept_N) for layer, hidden_BLD in hidden.items()}
-        for name, term in self._losses.items():
+        for name, term in self.loss_terms.items():
             target_NTC = sources[term.source] if term.source in sources else targets[name]
             losses_N = term(seen, target_NTC if kept_N is None else target_NTC[kept_N])
             terms[name] = losses_N.mean()
