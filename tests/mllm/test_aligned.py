@@ -120,9 +120,10 @@ def test_a_frozen_head_gets_none():
     assert all(value > 0 for value in gradients(module).values())
 
 
+@pytest.mark.parametrize("objective", ["align", "relation", "align_projected"])
 @pytest.mark.parametrize("layer", [0, 1, 3, 4])
-def test_alignment_reaches_blocks_up_to_its_layer_and_no_further(layer):
-    module = build(layer=layer)
+def test_a_term_reaches_blocks_up_to_its_layer_and_no_further(objective, layer):
+    module = build(layer=layer, objective=objective)
     module(**batch(sample())).align.backward()
     for name, value in gradients(module).items():
         if ".layers." in name:

@@ -12,11 +12,12 @@ from safetensors.torch import load_file, save_file
 from pipelines.evaluate import generate_one, hash_weights
 from pipelines.training.caches import parse_caches
 from pipelines.training.checkpoint import latest_checkpoint, load_checkpoint
-from pipelines.training.config import AlignConfig, read_config, with_overrides
+from pipelines.training.config import AlignConfig, read_config, with_overrides, write_config
 from pipelines.training.export import export_run
 from pipelines.training.folder import read_metrics
 from pipelines.training.load import load_model
 from pipelines.training.loop import train
+from pipelines.training.run import train_command
 from pipelines.training.setup import build_run
 from pipelines.training.targets import make_decoder, open_targets
 from stores import open_store
@@ -75,15 +76,23 @@ def test_the_towers_own_features_need_no_cache(config, tmp_path: Path):
     assert any(line["align/cosine"] is not None for line in read_metrics(tmp_path / "run"))
 
 
+SEVERAL = {
+    "also.sam.objective": "relation", "also.sam.teacher": "sam-b", "also.sam.layer": 3, "also.sam.weight": 0.1,
+    "also.sam.head_width": 8, "also.own.teacher": "tower", "also.own.layer": 1,
+}  # fmt: skip
+
+
 def several(config):
-    return changed(
-        config, also__sam__teacher="sam-b", also__sam__layer=3, also__sam__weight=0.1, also__sam__head_width=8,
-        also__sam__objective="relation", also__own__teacher="tower", also__own__layer=1,
-    )  # fmt: skip
+    return with_overrides(config, OVERRIDES | SEVERAL)
 
 
 def test_several_teachers_on_several_grids(config, caches, tmp_path: Path):
-    train(several(config), cache={"align": caches["dinov2"], "sam": caches["sam"]}, output=tmp_path / "run")
+    (tmp_path / "config.yaml").write_text(write_config(config))
+    train_command(
+        [f"{name}={value}" for name, value in (OVERRIDES | SEVERAL).items()],
+        cache=[str(caches["dinov2"]), f"sam={caches['sam']}"],
+        recipe=None, config=tmp_path / "config.yaml", output=tmp_path / "run", resume=False,
+    )  # fmt: skip
     line = read_metrics(tmp_path / "run")[0]
     found = line["align/cosine"], line["sam/loss"], line["own/cosine"]
     assert all(value is not None for value in found)
@@ -230,28 +239,35 @@ def test_a_run_of_alignment_is_asked_as_its_export_is(config, caches, tmp_path: 
         load_model(str(output / "checkpoints" / "step-000009"))
 
 
-@pytest.mark.slow
-def test_every_objective_trains_on_the_micro_world_by_one_command(tmp_path: Path):
+@pytest.fixture(scope="module")
+def micro_world(tmp_path_factory) -> Path:
+    """A folder with a little of what the demo writes, and a cache of it."""
     from pipelines.cache_build import build_cache
     from pipelines.cache_request import CacheRequest
     from viral.microworld.instructions import ANNOTATIONS, IMAGES, write_instructions
 
-    data = tmp_path / "demo" / "data"
-    write_instructions(data, num_samples=320)
+    root = tmp_path_factory.mktemp("micro")
+    data = root / "demo" / "data"
+    write_instructions(data, num_samples=128)
     build_cache(
         CacheRequest(
-            vfm="micro", data=data / ANNOTATIONS, images=data / IMAGES, out=tmp_path / "cache", codec="fp16"
+            vfm="micro", data=data / ANNOTATIONS, images=data / IMAGES, out=root / "cache", codec="fp16"
         )
     )
-    for objective in OBJECTIVES:
-        command = [
-            str(Path(sys.executable).with_name("viral")), "train", f"align.objective={objective}",
-            "--recipe", "micro_viral", "--cache", "cache", "--output", f"runs/{objective}", "optim.num_epochs=2",
-        ]  # fmt: skip
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-        metrics = read_metrics(tmp_path / "runs" / objective)
-        assert len(metrics) == 20
-        for column, sign in (("align/loss", 1), ("align/cosine", -1)):
-            values = [sign * line[column] for line in metrics if line.get(column) is not None]
-            if values:
-                assert sum(values[-4:]) < sum(values[:4]), (objective, column)
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_it_learns_on_the_micro_world_by_one_command(micro_world: Path, objective):
+    command = [
+        str(Path(sys.executable).with_name("viral")), "train", f"align.objective={objective}", "optim.num_epochs=3",
+        "--recipe", "micro_viral", "--cache", "cache", "--output", f"runs/{objective}",
+    ]  # fmt: skip
+    subprocess.run(command, cwd=micro_world, check=True, capture_output=True)
+    metrics = read_metrics(micro_world / "runs" / objective)
+    assert len(metrics) == 12
+    for column, sign in (("loss/lm", 1), ("align/loss", 1), ("align/cosine", -1)):
+        values = [sign * line[column] for line in metrics if line.get(column) is not None]
+        if values:
+            assert sum(values[-3:]) < sum(values[:3]), column
