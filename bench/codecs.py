@@ -22,14 +22,13 @@ from codecs_plot import plot
 from PIL import Image
 from skimage import data
 from sklearn.datasets import load_sample_images
-from torch import nn
 
 from pipelines.cache_request import CacheRequest
 from stores import CODECS, Codec
 from stores.codecs import TABLE_SEED
 from viral.codecs import device_tables, encode
 from viral.data.images import to_square
-from viral.objectives.align import align
+from viral.objectives.align import negative_cosine
 from viral.teachers.teacher import SQUARE_MODE
 
 TOKENS, DIM, NUM_SYNTHETIC = 576, 768, 4
@@ -157,7 +156,7 @@ def _gradient(features: np.ndarray, target: np.ndarray) -> np.ndarray:
     other -= (other * unit).sum(-1, keepdims=True) * unit
     other /= np.linalg.norm(other, axis=-1, keepdims=True)
     predicted = torch.from_numpy(COSINE * unit + np.sqrt(1 - COSINE**2) * other).requires_grad_()
-    align(predicted, torch.from_numpy(target), nn.Identity()).backward()
+    negative_cosine(predicted, torch.from_numpy(target)).mean().backward()
     return predicted.grad.numpy() * (features.shape[0] * features.shape[1])
 
 

@@ -15,7 +15,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 
 def eval_(
     model: Annotated[
-        str, typer.Option(help="Plain Hugging Face LLaVA folder (viral export makes one) or hub id.")
+        str,
+        typer.Option(
+            help="Plain Hugging Face LLaVA folder (viral export makes one), hub id, or a run's folder."
+        ),
     ],
     benchmarks: Annotated[str, typer.Option(help="Names, comma-separated.")] = "cvbench,pope",
     data: Data = Path("playground/benchmarks"),
@@ -58,7 +61,7 @@ def score(
 
 
 def generate(
-    model: Annotated[str, typer.Option(help="Plain Hugging Face LLaVA folder or hub id.")],
+    model: Annotated[str, typer.Option(help="Plain Hugging Face LLaVA folder, hub id, or a run's folder.")],
     image: Annotated[Path, typer.Option(help="Picture to ask about.")],
     prompt: Annotated[str, typer.Option(help="The question, without system text or image tag.")],
     profile: Profile = "clean",

@@ -12,7 +12,13 @@ def train(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, e.g. align.layer=8."),
     ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Feature store made by `viral cache build`.")] = None,
+    cache: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]PATH",
+            help="Feature store made by `viral cache build`; with NAME, that of the term also.NAME.",
+        ),
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Named run to start from (default: llava15_7b_viral).")
     ] = None,
@@ -28,7 +34,7 @@ def train(
     main = os.environ.get("RANK", "0") == "0"  # the one of several processes that speaks
     try:
         checkpoint = train_command(
-            settings or [], cache=cache, recipe=recipe, config=config, output=output, resume=resume
+            settings or [], cache=cache or [], recipe=recipe, config=config, output=output, resume=resume
         )
     except KeyboardInterrupt as stop:
         if main:

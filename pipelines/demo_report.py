@@ -51,7 +51,7 @@ def demo_report(
         ),
         cosine=[Curve("VIRAL", "viral", *_series(cosine, "align/cosine"))],
         lm_loss=[Curve(NAMES[kind], kind, *_series(metrics[kind], "loss/lm")) for kind in NAMES],
-        layer=config.align.layer,
+        layer=_layer(config),
         gallery=_gallery(out, config),
         shared_basis=True,
         cache=CacheFacts(
@@ -65,6 +65,12 @@ def demo_report(
     )
 
 
+def _layer(config: TrainConfig) -> int:
+    """The demo aligns one layer, and its recipe says its index."""
+    assert isinstance(config.align.layer, int)
+    return config.align.layer
+
+
 def _series(metrics: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:
     """Steps and values of one metric."""
     return [line["step"] for line in metrics], [line[key] for line in metrics]
@@ -75,13 +81,13 @@ def _gallery(out: Path, config: TrainConfig) -> list[Panel]:
     items = load_items(get_benchmark("cvbench"), out / "benchmarks")
     paths = [item.image for item in items[:: len(items) // NUM_PANELS][:NUM_PANELS]]
     images = [decode_image(path) for path in paths]
-    teacher = load_teacher(get_teacher(config.align.teacher))
+    teacher = load_teacher(get_teacher(config.align.resolved().teacher or ""))
     side = teacher.square_size
     squares = np.stack([to_square(image, side) for image in images])
     features = {"teacher": teacher(torch.from_numpy(squares)).numpy()}
     for kind in NAMES:
         student = load_student(str(out / "models" / kind))
-        features[kind] = visual_tokens(student, images, config.align.layer)
+        features[kind] = visual_tokens(student, images, _layer(config))
     pictures = {
         name: pca_pictures(list(array), teacher.grid, shared_basis=True) for name, array in features.items()
     }
@@ -92,7 +98,7 @@ def _gallery(out: Path, config: TrainConfig) -> list[Panel]:
 
 
 def _settings(config: TrainConfig, manifest: Manifest, num_steps: int) -> dict[str, str]:
-    fingerprint, align, lora = manifest.spec.fingerprint, config.align, config.lora
+    fingerprint, align, lora = manifest.spec.fingerprint, config.align.resolved(), config.lora
     assert lora is not None
     rows, columns = manifest.spec.grid
     return {

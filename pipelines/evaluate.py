@@ -94,9 +94,9 @@ def generate_replies(
     }
     unfinished = [spec for spec in chosen if len(logs[spec.name].answered) < len(items_of[spec.name])]
     if unfinished:
-        from viral.mllm.student import load_student
+        from pipelines.training.load import load_model
 
-        student = load_student(model, device=str(where), dtype=str(maker["dtype"]))
+        student = load_model(model, device=str(where), dtype=str(maker["dtype"]))
         for benchmark in unfinished:
             _answer(student, benchmark, items_of[benchmark.name], logs[benchmark.name], profile, batch_size)
     return {name: log.path for name, log in logs.items()}
@@ -142,10 +142,20 @@ def describe(benchmark: Benchmark, data_dir: Path, profile: str) -> dict[str, An
 
 
 def hash_weights(model: str) -> str | None:
-    """One digest over the weights, configuration and tokenizer of a local model folder; None for a hub id."""
-    if not Path(model).is_dir():
+    """One digest over the weights, configuration and tokenizer of a local model folder; None for a hub id.
+
+    Of a run it covers its checkpoint and its configuration, which names the base.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
         return None
-    files = [path for path in Path(model).iterdir() if path.suffix in (".safetensors", ".json", ".model")]
+    from pipelines.training.folder import CONFIG
+    from pipelines.training.load import run_checkpoint
+
+    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".model")]
+    if checkpoint := run_checkpoint(model):
+        trained = [path for path in checkpoint.rglob("*.safetensors") if "optimizer" not in path.name]
+        files = [checkpoint.parent.parent / CONFIG, *trained]
     listing = "".join(f"{digest}  {name}\n" for name, digest in hash_files(files).items())
     return hashlib.sha256(listing.encode()).hexdigest()
 
@@ -164,14 +174,14 @@ def generate_one(
     Raises:
         UnknownNameError, ConfigError, DataError, ImageError, WeightsError: as `generate_replies`.
     """
+    from pipelines.training.load import load_model
     from viral.device import pick_device
     from viral.mllm.generate import Question, generate
     from viral.mllm.llms import prompt_template
-    from viral.mllm.student import load_student
 
     shown = get_profile(profile)
     where = pick_device(device)
-    student = load_student(model, device=str(where), dtype="float32" if where.type == "cpu" else "float16")
+    student = load_model(model, device=str(where), dtype="float32" if where.type == "cpu" else "float16")
     template = get_template(prompt_template(student.model, shown.template))
     asked = Question("prompt", template.prompt(with_image(question)), image)
     ((_, reply),) = generate(

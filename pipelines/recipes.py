@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from pipelines.ablation_recipes import ablation_recipes
 from pipelines.paper_recipes import PAPER_RECIPES, without_alignment
 from pipelines.training.config import (
     AlignConfig,
@@ -36,7 +37,7 @@ def micro_viral() -> TrainConfig:
             num_workers=1,
         ),
         lora=LoraSettings(rank=32, alpha=64, dropout=0.0),
-        align=AlignConfig(teacher="micro", layer=3, head_width=256),
+        align=AlignConfig(teacher="micro", layer=3, head_width=256, denoiser_width=128),
         optim=OptimConfig(lr=2e-3, projector_lr=1e-3),
         precision="fp32",
         gradient_checkpointing=False,
@@ -65,9 +66,11 @@ def scaled_llava15(model: Path, annotations: Path, images: Path) -> TrainConfig:
     )
 
 
-RECIPES: dict[str, Callable[[], TrainConfig]] = PAPER_RECIPES | {
-    recipe.__name__: recipe for recipe in (micro_viral, micro_baseline)
-}
+RECIPES: dict[str, Callable[[], TrainConfig]] = (
+    PAPER_RECIPES
+    | ablation_recipes(PAPER_RECIPES["llava15_7b_viral"])
+    | {recipe.__name__: recipe for recipe in (micro_viral, micro_baseline)}
+)
 
 
 def get_recipe(name: str) -> TrainConfig:

@@ -2,7 +2,7 @@
 
     <run>/checkpoints/step-000100/adapter/adapter_model.safetensors    LoRA and projector, PEFT's own layout
                                   projector.safetensors                instead of it, if nothing else is trained
-                                  alignment_head.safetensors           what is beside the MLLM; absent for a baseline
+                                  alignment_head.safetensors           of the terms; absent where none has any
                                   optimizer.safetensors                AdamW moments by parameter name
                                   trainer.json                         step, and the SHA-256 of every other file
     <run>/checkpoints/LATEST                                           name of the newest complete one
@@ -14,21 +14,23 @@ Random state is not saved: each micro-batch seeds its own (`loop.seed_micro_batc
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from pipelines.training.backends.base import MOMENTS, Backend
 from pipelines.training.optim import kept, trainable
 from stores.publish import publish
-from viral.errors import WeightsError
+from viral.errors import ConfigError, WeightsError
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.trained import describe_adapter, trained_parts
 from viral.tensors import read_tensors
 
-LATEST, HEAD = "LATEST", "alignment_head.safetensors"
+LATEST, TERMS = "LATEST", "alignment_head.safetensors"
 OPTIMIZER, TRAINER = "optimizer.safetensors", "trainer.json"
 Tensors = dict[str, torch.Tensor]
 
@@ -76,6 +78,22 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return folder / name
 
 
+def checkpoint_at(folder: Path, name: str | None = None) -> Path:
+    """The checkpoint of this name, or the newest.
+
+    Raises:
+        ConfigError: it has not been saved.
+        WeightsError: see `latest_checkpoint`.
+    """
+    checkpoint = latest_checkpoint(folder) if name is None else folder / name
+    known = complete_checkpoints(folder)
+    if checkpoint is None or checkpoint.name not in known:
+        raise ConfigError(
+            f"{folder.parent} has not saved {name or 'a checkpoint'} yet. Saved: {', '.join(known) or 'nothing'}."
+        )
+    return checkpoint
+
+
 def load_checkpoint(checkpoint: Path, module: AlignedMllm) -> tuple[int, Tensors]:
     """Restore the weights exactly; returns the number of steps done and the moments, for the backend to load.
 
@@ -85,12 +103,12 @@ def load_checkpoint(checkpoint: Path, module: AlignedMllm) -> tuple[int, Tensors
     step = _verify(checkpoint)
     parameters = kept(module)
     for file, wanted in _parts(module, parameters).items():
-        found = read_tensors(checkpoint / file)
+        found = _current_names(read_tensors(checkpoint / file))
         _require_same(checkpoint, found, wanted)
         with torch.no_grad():
             for name, tensor in wanted.items():
                 tensor.copy_(found[name])
-    moments = read_tensors(checkpoint / OPTIMIZER)
+    moments = _current_names(read_tensors(checkpoint / OPTIMIZER))
     expected = {
         f"{name}.{moment}": torch.empty((), device="meta") if moment == "step" else parameter
         for name, parameter in trainable(module).items()
@@ -100,12 +118,33 @@ def load_checkpoint(checkpoint: Path, module: AlignedMllm) -> tuple[int, Tensors
     return step, moments
 
 
+def load_terms(checkpoint: Path, terms: nn.ModuleDict) -> None:
+    """Restore what these of a checkpoint's terms have learnt.
+
+    Raises:
+        WeightsError: damaged, or of a run with other terms.
+    """
+    if wanted := terms.state_dict():
+        found = _current_names(read_tensors(checkpoint / TERMS))
+        found = {name: tensor for name, tensor in found.items() if name.partition(".")[0] in terms}
+        _require_same(checkpoint, found, wanted)
+        terms.load_state_dict(found)
+
+
+def _current_names(tensors: Tensors) -> Tensors:
+    """A run's single head was once called `head`, and its tensors 0, 2 and 4 in its own file."""
+    old = ((r"^(?=\d)", "align.heads.0."), (r"^head\.", "terms.align.heads.0."))
+    for pattern, new in old:
+        tensors = {re.sub(pattern, new, name): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
 def _parts(module: AlignedMllm, tensors: Tensors) -> dict[str, Tensors]:
     """`optim.kept` of a module, whoever holds it, by file and by the names in it. The values are those of `tensors`."""
     inside = {n.removeprefix("mllm."): tensor for n, tensor in tensors.items() if n.startswith("mllm.")}
     # Named as the one child that holds them names them, so that its own name may change.
     beside = {n.partition(".")[2]: tensor for n, tensor in tensors.items() if not n.startswith("mllm.")}
-    return trained_parts(module.mllm, inside) | ({HEAD: beside} if beside else {})
+    return trained_parts(module.mllm, inside) | ({TERMS: beside} if beside else {})
 
 
 def _publish(final: Path, parts: dict[str, Tensors], step: int, module: AlignedMllm) -> None:

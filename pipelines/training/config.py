@@ -1,14 +1,32 @@
 """Everything that defines a training run, with the paper's values as defaults."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from torch import nn
 
 from viral.data.conversation import get_template
 from viral.errors import ConfigError
-from viral.objectives import get_objective
+from viral.mllm.aligned import MAIN
+from viral.objectives import OBJECTIVES, get_objective
+
+TOWER = "tower"
+"""The teacher that needs no cache: the student's own vision tower."""
+
+Layer = StrictInt | StrictFloat
+"""Index of a block, or a fraction of the depth."""
 
 
 class _Config(BaseModel):
@@ -70,30 +88,77 @@ class LoraSettings(_Config):
 
 
 class AlignConfig(_Config):
-    """The alignment term of Eq. 5. `objective=none` is the baseline."""
+    """One term beside the language loss (Eq. 5). What is None follows the objective or the profile."""
 
     objective: str = "align"
-    teacher: str = "dinov2"
+    """`none` is the baseline."""
+    teacher: str | None = None
+    """Whose features: a cached teacher's, or `tower` for the student's own. None: dinov2 (ross: flux-vae)."""
     profile: Literal["paper", "release", "native"] = "paper"
     """How the cached features must have been made; a cache of another profile is refused."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """`random` accepts a teacher that knows nothing, for trials."""
-    layer: int = Field(16, ge=0)
-    """Output of this block, counted from 1; 0 is the LLM's input."""
-    weight: float = Field(0.5, ge=0)
+    layer: Layer | list[Layer] | None = None
+    """Output of this block, counted from 1 (0 is the LLM's input), or of several; a float is a fraction of the depth.
+    None: 16 (ross: 1.0, the final normed states)."""
+    weight: float | None = Field(None, ge=0)
+    """None: 0.5 (ross: 1.0). Reinjection has no loss, hence no weight."""
+    averaging: Literal["image", "release"] | None = None
+    """Mean over the micro-batch's images, or over its samples with a single one. None: the first, except under
+    profile `release`. One setting for all terms: that of `align`."""
     head_width: int = Field(2048, gt=0)
+    separate_heads: bool = False
+    """A head for each layer, instead of one for all."""
     train_head: bool | None = None
     """None: trained, except under profile `release`, whose head stays at its random start."""
+    use_head: bool | None = None
+    """relation: compare tokens behind a head, as in the paper, or hidden states. None: as in the profile."""
+    stop_gradient: bool = True
+    """align_projected: no gradient into the projector through the target."""
+    scope: Literal["image", "all"] | None = None
+    """reinject_post: visual tokens, as in the paper, or every token. None: as in the profile."""
+    adapter_init: Literal["zero", "random"] = "zero"
+    """reinject_pre: how its adapter starts."""
+    denoiser_width: int = Field(1024, gt=0)
+    denoiser_depth: int = Field(3, gt=0)
+    """ross: the transformer that denoises latents."""
 
-    @property
-    def trains_head(self) -> bool:
-        """`train_head`, or what the profile says."""
-        return self.profile != "release" if self.train_head is None else self.train_head
+    @field_validator("layer")
+    @classmethod
+    def _in_range(cls, value: Layer | list[Layer] | None) -> Layer | list[Layer] | None:
+        for layer in value if isinstance(value, list) else [value]:
+            if layer is not None and (layer < 0 or (isinstance(layer, float) and layer > 1)):
+                raise ValueError(f"expected block indices from 0 or fractions 0.0 to 1.0, found {layer}")
+        return value
 
     @model_validator(mode="after")
     def _known(self) -> "AlignConfig":
-        get_objective(self.objective)
+        objective = get_objective(self.objective)
+        if self.teacher == TOWER and objective and (objective.needs_lengths or objective.source != "teacher"):
+            raise ValueError(
+                f"objective {self.objective} takes no features of the tower; drop teacher={TOWER}"
+            )
+        if self.separate_heads and not isinstance(self.layer, list):
+            raise ValueError("separate_heads needs several layers, as in layer=[15,16,17]")
         return self
+
+    def resolved(self) -> "AlignConfig":
+        """A copy in which what is None has the value that its objective or profile gives it."""
+        objective = OBJECTIVES[self.objective] or OBJECTIVES["align"]
+        assert objective is not None
+        release = self.profile == "release"
+        defaults = {
+            "teacher": objective.teacher,
+            "layer": objective.layer,
+            "weight": objective.weight,
+            "averaging": "release" if release else "image",
+            "train_head": not release,
+            "use_head": not release,
+            "scope": "all" if release else "image",
+        }
+        return self.model_copy(
+            update={name: value for name, value in defaults.items() if getattr(self, name) is None}
+        )
 
 
 class OptimConfig(_Config):
@@ -121,6 +186,8 @@ class TrainConfig(_Config):
     lora: LoraSettings | None = LoraSettings()
     """None freezes the LLM: the projector is trained alone, which is stage one (`viral pretrain`)."""
     align: AlignConfig = AlignConfig()
+    also: dict[str, AlignConfig] = {}
+    """More terms by name, each with its teacher: `also.sam.teacher=sam-b`, with `--cache sam=PATH`."""
     optim: OptimConfig = OptimConfig()
     precision: Literal["fp32", "bf16"] = "bf16"
     gradient_checkpointing: Literal["auto", "none", "full"] | int = "auto"
@@ -152,6 +219,24 @@ class TrainConfig(_Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _named(self) -> "TrainConfig":
+        for name in self.also:
+            if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name == MAIN or hasattr(nn.ModuleDict, name):
+                raise ValueError(f"also.{name}: give it another name, of lower-case letters, digits, - and _")
+        return self
+
+    @property
+    def terms(self) -> dict[str, AlignConfig]:
+        """The settings of every term by name, the main one first; a baseline has none."""
+        named = {MAIN: self.align, **self.also}
+        return {name: term.resolved() for name, term in named.items() if term.objective != "none"}
+
+    def resolved(self) -> "TrainConfig":
+        """A copy in which every term says what it does."""
+        also = {name: term.resolved() for name, term in self.also.items()}
+        return self.model_copy(update={"align": self.align.resolved(), "also": also})
+
 
 def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfig:
     """A copy with dotted settings replaced: `{"align.layer": 8}`.
@@ -163,6 +248,8 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
     for dotted, value in overrides.items():
         node = values
         *groups, name = dotted.split(".")
+        if groups[:1] == ["also"] and len(groups) == 2:  # naming a term makes it
+            values["also"].setdefault(groups[1], AlignConfig().model_dump(mode="json"))
         for key in [*groups, name]:
             if not isinstance(node, dict) or key not in node:
                 known = ", ".join(sorted(node)) if isinstance(node, dict) else "none"

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from pipelines.training.checkpoint import complete_checkpoints, latest_checkpoint
+from pipelines.training.checkpoint import checkpoint_at
 from pipelines.training.config import read_config
 from pipelines.training.folder import CHECKPOINTS, CONFIG
+from pipelines.training.load import reinjections
 from pipelines.training.setup import DTYPES, build_student
 from viral.data.conversation import get_template
 from viral.errors import ConfigError
@@ -22,14 +23,19 @@ def export_run(run: Path, out: Path, step: int | None = None) -> Path:
     Merged in fp32, saved in the run's precision. Neither teacher nor alignment head is in the result.
 
     Raises:
-        ConfigError: no run, no such checkpoint, or `out` is not empty.
+        ConfigError: no run, no such checkpoint, `out` is not empty, or the run's model is more than its weights.
         WeightsError: base or adapter do not load.
     """
     config = read_config(run / CONFIG)
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is a file or not empty; give another --out.")
-    checkpoint = _checkpoint(run / CHECKPOINTS, step)
+    if lost := reinjections(config):
+        raise ConfigError(
+            f"{run} was trained with {', '.join(lost.values())}, which adds to hidden states while the model runs; a "
+            f"plain Hugging Face folder would lose it. Use the run itself: viral eval --model {run}."
+        )
+    checkpoint = checkpoint_at(run / CHECKPOINTS, None if step is None else f"step-{step:06d}")
     student = build_student(config.model, device="cpu", dtype="float32", seed=config.seed)
     merge_trained(student, checkpoint)
     partial = out.with_name(f"{out.name}.partial")
@@ -48,14 +54,3 @@ def export_run(run: Path, out: Path, step: int | None = None) -> Path:
         out.rmdir()
     partial.rename(out)
     return out
-
-
-def _checkpoint(folder: Path, step: int | None) -> Path:
-    known = complete_checkpoints(folder)
-    checkpoint = latest_checkpoint(folder) if step is None else folder / f"step-{step:06d}"
-    if checkpoint is None or not checkpoint.is_dir():
-        wanted = "a checkpoint" if step is None else f"step {step}"
-        raise ConfigError(
-            f"{folder.parent} has not saved {wanted} yet. Saved: {', '.join(known) or 'nothing'}."
-        )
-    return checkpoint

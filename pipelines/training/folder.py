@@ -36,7 +36,7 @@ def check_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
         raise ConfigError(
             f"{output} already holds a run; continue it with --resume, or give another --output."
         )
-    if changed := _differences(read_config(recorded), config):
+    if changed := _differences(read_config(recorded).resolved(), config):
         raise ConfigError(
             f"{output} was started with other settings: {'; '.join(changed)}. "
             "Resume with the same ones, or give another --output."
@@ -103,7 +103,7 @@ def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:
         "backend", "zero_stage", "gradient_checkpointing", "compile",
     }  # fmt: skip
     return [
-        f"{name} was {flat_old.get(name)}, now {value}"
-        for name, value in flat_new.items()
-        if name not in free and flat_old.get(name) != value
+        f"{name} was {flat_old.get(name)}, now {flat_new.get(name)}"
+        for name in flat_new | flat_old
+        if name not in free and flat_old.get(name) != flat_new.get(name)
     ]

@@ -24,11 +24,16 @@ def describe_inputs(
         "cache": None,
     }
     if cache is not None and store is not None:
-        manifest = store.manifest
-        described["cache"] = {
-            "manifest": hashlib.sha256((cache / MANIFEST).read_bytes()).hexdigest(),
-            "codec": manifest.spec.codec,
-            "kappa": manifest.kappa,
-            "fingerprint": dict(manifest.spec.fingerprint),
-        }
+        described["cache"] = describe_cache(cache, store)
     return described
+
+
+def describe_cache(cache: Path, store: FeatureStore) -> dict[str, Any]:
+    """Digest of the manifest, codec and fingerprint of a cache."""
+    manifest = store.manifest
+    return {
+        "manifest": hashlib.sha256((cache / MANIFEST).read_bytes()).hexdigest(),
+        "codec": manifest.spec.codec,
+        "kappa": manifest.kappa,
+        "fingerprint": dict(manifest.spec.fingerprint),
+    }

@@ -10,10 +10,11 @@ import torch
 
 from pipelines.interrupt import StopRequest
 from pipelines.training.backends import BACKENDS, Backend, resolve_backend
+from pipelines.training.caches import Caches
 from pipelines.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from pipelines.training.config import TrainConfig
 from pipelines.training.folder import CHECKPOINTS, METRICS, check_folder, run_lock, start_folder, trim_metrics
-from pipelines.training.metrics import Recorder, StepMetrics, Tally
+from pipelines.training.metrics import Recorder, StepMetrics, Tally, named_terms
 from pipelines.training.optim import lr_factor, set_lr
 from pipelines.training.ranks import join_ranks
 from pipelines.training.setup import Run, build_run
@@ -25,13 +26,16 @@ from viral.errors import ConfigError
 from viral.mllm.aligned import Losses
 
 
-def train(config: TrainConfig, *, cache: Path | None, output: Path, resume: bool = False) -> Path:
+def train(config: TrainConfig, *, cache: Caches, output: Path, resume: bool = False) -> Path:
     """Run (or continue) a training run in `output`; returns its last checkpoint.
+
+    `cache` is that of the main term, or those of several terms by name.
 
     Raises:
         ViralError, StoreError: whatever in the configuration, data, weights or cache does not fit.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM, after a checkpoint of the last whole step.
     """
+    config = config.resolved()
     with join_ranks(config) as ranks:
         if ranks.main:
             check_folder(output, config, resume=resume)
@@ -105,13 +109,14 @@ def train_step(run: Run, backend: Backend, batches: Iterator[Batch | Exception],
             losses = _forward(run, backend, batch)
             backend.backward(losses.total / run.num_micro)
         tally.add(losses, batch.ids, batch.num_tokens)
-    means = tally.over_ranks(run.ranks, step)
+    means = tally.over_ranks(run.ranks, step, list(run.module.loss_terms))
     backend.step()
     return StepMetrics(
         step=step + 1,
         loss=means.loss,
         lm=means.lm,
-        cosine=None if means.align is None else -means.align / run.kappa,
+        terms=named_terms(means.terms, run.kappas),
+        skipped=means.skipped,
         lr=lr,
         tokens=means.tokens,
         step_time=time.perf_counter() - started,
@@ -133,7 +138,7 @@ def _forward(run: Run, backend: Backend, batch: Batch) -> Losses:
         return torch.as_tensor(value).to(run.ranks.device, non_blocking=True)
 
     pixels_NCSS = normalise(move(batch.squares), run.dataset.encoding.pixels)
-    target_NTC = run.decoder(move(batch.codes)) if run.decoder and batch.codes is not None else None
+    targets = {name: run.decoders[name](move(codes)) for name, codes in batch.codes.items()}
     return backend.forward(
-        input_ids=move(batch.input_ids), labels=move(batch.labels), pixels=pixels_NCSS, target=target_NTC
+        input_ids=move(batch.input_ids), labels=move(batch.labels), pixels=pixels_NCSS, targets=targets
     )

@@ -3,17 +3,19 @@
 import json
 import math
 import resource
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
 from pipelines.progress import bar
 from pipelines.training.ranks import Ranks
 from viral.errors import DataError
-from viral.mllm.aligned import Losses
+from viral.mllm.aligned import MAIN, Losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,10 @@ class StepMetrics:
     step: int
     loss: float
     lm: float
-    cosine: float | None
-    """Mean cosine of Eq. 6, corrected for the codec's own loss (kappa); None without images or teacher."""
+    terms: dict[str, float | None]
+    """Mean `NAME/loss`, or `NAME/cosine` corrected for the codec's own loss (kappa); None without images or teacher."""
+    skipped: int
+    """Images that averaging as the release does left out of the terms."""
     lr: float
     tokens: int
     """Of all ranks, without padding."""
@@ -36,8 +40,10 @@ class StepMetrics:
 
     def as_json(self) -> str:
         """One line of `metrics.jsonl`."""
-        names = {"lm": "loss/lm", "cosine": "align/cosine"}
-        return json.dumps({names.get(name, name): value for name, value in asdict(self).items()})
+        values: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            values |= value if name == "terms" else {"loss/lm" if name == "lm" else name: value}
+        return json.dumps(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,8 @@ class Means:
 
     loss: float
     lm: float
-    align: float | None
+    terms: dict[str, float | None]
+    skipped: int
     tokens: int
     data_wait: float
     peak_memory: int
@@ -58,8 +65,9 @@ class Tally:
 
     totals: list[torch.Tensor] = field(default_factory=list)
     lms: list[torch.Tensor] = field(default_factory=list)
-    aligns: list[torch.Tensor] = field(default_factory=list)
+    terms: dict[str, list[torch.Tensor]] = field(default_factory=dict)
     """Only of micro-batches with images."""
+    skipped: int = 0
     samples: list[list[str]] = field(default_factory=list)
     tokens: int = 0
     data_wait: float = 0.0
@@ -68,24 +76,26 @@ class Tally:
         """Count one micro-batch."""
         self.totals.append(losses.total.detach())
         self.lms.append(losses.lm.detach())
-        if losses.align is not None:
-            self.aligns.append(losses.align.detach())
+        for name, loss in losses.terms.items():
+            self.terms.setdefault(name, []).append(loss.detach())
+        self.skipped += losses.skipped
         self.samples.append(samples)
         self.tokens += tokens
 
-    def over_ranks(self, ranks: Ranks, step: int) -> Means:
-        """Means over the micro-batches of all ranks.
+    def over_ranks(self, ranks: Ranks, step: int, names: Sequence[str]) -> Means:
+        """Means over the micro-batches of all ranks, `names` being the terms that any of them may have.
 
         Raises:
             DataError: a loss of this rank is not finite; names its samples.
             RankError: one of another rank is not.
         """
-        totals, lms, aligns = (_numbers(losses) for losses in (self.totals, self.lms, self.aligns))
+        totals, lms = _numbers(self.totals), _numbers(self.lms)
+        terms = [_numbers(self.terms.get(name, [])) for name in names]
         bad = [index for index, total in enumerate(totals) if not math.isfinite(total)]
         rows = ranks.gather(
             [
-                len(bad), sum(totals), sum(lms), len(totals), sum(aligns), len(aligns),
-                self.tokens, self.data_wait, _peak_memory(ranks.device),
+                len(bad), sum(totals), sum(lms), len(totals), self.skipped, self.tokens, self.data_wait,
+                *map(sum, terms), *map(len, terms), _peak_memory(ranks.device),
             ]
         )  # fmt: skip
         if bad:
@@ -93,17 +103,32 @@ class Tally:
                 f"Loss is {totals[bad[0]]} at step {step + 1} with samples {', '.join(self.samples[bad[0]][:8])}; "
                 "nothing was updated. Lower optim.lr, or look at these samples."
             )
-        num_bad, total, lm, count, align, num_aligned, tokens, wait, _ = rows.sum(0).tolist()
+        num_bad, total, lm, count, skipped, tokens, wait, *rest = rows.sum(0).tolist()
+        sums, counts = rest[: len(names)], rest[len(names) : 2 * len(names)]
         if num_bad and ranks.watch:
             ranks.watch.raise_cause()
         return Means(
             loss=total / count,
             lm=lm / count,
-            align=align / num_aligned if num_aligned else None,
+            terms={
+                name: term / num if num else None for name, term, num in zip(names, sums, counts, strict=True)
+            },
+            skipped=int(skipped),
             tokens=int(tokens),
             data_wait=wait / ranks.size,
             peak_memory=int(rows[:, -1].max()),
         )
+
+
+def named_terms(losses: Mapping[str, float | None], kappas: Mapping[str, float]) -> dict[str, float | None]:
+    """Mean losses by term as they are logged: those in `kappas` are cosines, the codec's own loss divided out."""
+    named: dict[str, float | None] = {f"{MAIN}/cosine": None}
+    for name, loss in losses.items():
+        if name in kappas:
+            named[f"{name}/cosine"] = None if loss is None else -loss / kappas[name]
+        else:
+            named[f"{name}/loss"] = loss
+    return named
 
 
 def _numbers(scalars: list[torch.Tensor]) -> list[float]:
@@ -145,6 +170,9 @@ class Recorder:
             "tok/s": f"{metric.tokens / metric.step_time:.0f}",
             "wait": f"{metric.data_wait / metric.step_time:.0%}",
         }
-        if metric.cosine is not None:
-            shown["cos"] = f"{metric.cosine:.3f}"
+        shown |= {
+            name.removeprefix(f"{MAIN}/"): f"{value:.3f}"
+            for name, value in metric.terms.items()
+            if value is not None
+        }
         self._bar.set_postfix(shown)

@@ -45,7 +45,7 @@ def pretrain_command(
 def train_command(
     settings: list[str],
     *,
-    cache: Path | None,
+    cache: list[str],
     recipe: str | None,
     config: Path | None,
     output: Path | None,
@@ -56,12 +56,15 @@ def train_command(
     Raises:
         ViralError, StoreError: anything that does not fit, before any work is done.
     """
+    from pipelines.training.caches import parse_caches
     from pipelines.training.loop import train
 
     resolved = resolve(
         settings, recipe=recipe, config=config, output=output, resume=resume, default=DEFAULT_RECIPE
     )
-    return train(resolved, cache=cache, output=output or default_output(resolved), resume=resume)
+    return train(
+        resolved, cache=parse_caches(cache), output=output or default_output(resolved), resume=resume
+    )
 
 
 def resolve(

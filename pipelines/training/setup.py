@@ -1,9 +1,9 @@
 """Turn a configuration into the pieces of a run, refusing early what would fail late."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,25 +11,24 @@ from torch.utils.data import DataLoader
 
 from pipelines.training.activations import set_checkpointing
 from pipelines.training.backends import resolve_backend
+from pipelines.training.caches import CachedTeacher, Caches, open_caches
 from pipelines.training.config import ModelConfig, TrainConfig
-from pipelines.training.inputs import describe_inputs
+from pipelines.training.inputs import describe_cache, describe_inputs
 from pipelines.training.optim import build_optimizer, trainable
 from pipelines.training.ranks import Ranks, alone
 from pipelines.training.samples import usable_samples
-from pipelines.training.targets import Decoder, check_geometry, make_decoder, open_targets
+from pipelines.training.targets import Decoder, check_geometry, make_decoder
+from pipelines.training.terms import build_terms, is_cosine
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
 from viral.data.annotations import Sample, read_annotations
 from viral.data.conversation import get_template
 from viral.data.dataset import Encoding, Example, InstructionDataset, collate
-from viral.data.keys import content_key, key_function
 from viral.data.sampler import micro_batches
 from viral.errors import ConfigError, DataError
-from viral.mllm.aligned import AlignedMllm
+from viral.mllm.aligned import MAIN, AlignedMllm
 from viral.mllm.assemble import assemble_student
-from viral.mllm.head import alignment_head
 from viral.mllm.lora import add_lora, train_projector_only
 from viral.mllm.student import Student, load_student
-from viral.objectives import get_objective
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -52,10 +51,12 @@ class Run:
     num_steps: int
     num_micro: int
     """Micro-batches of this rank in a step."""
-    decoder: Decoder | None
-    kappa: float
+    decoders: dict[str, Decoder]
+    """Of each term with cached targets."""
+    kappas: dict[str, float]
+    """What the codec leaves of the cosine, for each term whose loss is one."""
     record_bytes: int
-    """Of one image's cached codes."""
+    """Of one image's cached codes, all terms together."""
     inputs: dict[str, Any]
     """What the run is made from, as `inputs.json` records it."""
 
@@ -86,8 +87,8 @@ class Run:
         )
 
 
-def build_run(config: TrainConfig, cache: Path | None, ranks: Ranks | None = None) -> Run:
-    """Load the student, check cache and data against it, add LoRA and head.
+def build_run(config: TrainConfig, caches: Caches, ranks: Ranks | None = None) -> Run:
+    """Load the student, check caches and data against it, add LoRA and the terms.
 
     Raises:
         ConfigError, DataError, WeightsError, CacheMismatchError, StoreError: whatever does not fit.
@@ -95,25 +96,19 @@ def build_run(config: TrainConfig, cache: Path | None, ranks: Ranks | None = Non
     ranks = ranks or alone(config.device)
     resolve_backend(config.backend, ranks.size)
     num_micro, device = micro_batches_per_rank(config, ranks.size), ranks.device
-    objective = get_objective(config.align.objective)
-    if objective and cache is None:
-        raise ConfigError(
-            f"align.objective={config.align.objective} needs cached targets; give --cache PATH "
-            "(made by `viral cache build`), or set align.objective=none for a baseline."
-        )
-    samples = read_annotations(config.data.annotations)
-    store = open_targets(cache, config.align) if cache else None
-    samples = usable_samples(samples, config.data, cache, store)
-    _require_enough(samples, config)
-    inputs = describe_inputs(config.data.annotations, samples, cache, store)
+    teachers = open_caches(caches, config.terms)
+    targets = {name: teacher for name, teacher in teachers.items() if teacher.is_target}
+    samples = _samples(config, teachers)
+    inputs = _inputs(config, samples, teachers)
     student = build_student(
         config.model, device=str(device), dtype=DTYPES[config.precision], seed=config.seed
     )
-    if objective is None:
-        store = None  # a baseline takes from a cache only the list of images it could not use
-    if store and cache:
-        check_geometry(store, cache, student.image.count, config.data.image_mode)
-    module = build_module(config, student, store.manifest.spec.dim if store else None)
+    for name, target in targets.items():
+        check_geometry(
+            target.store, target.path, config.terms[name], student.image.grid, config.data.image_mode
+        )
+    specs = {name: target.store.manifest.spec for name, target in targets.items()}
+    module = build_module(config, student, {name: spec.dim for name, spec in specs.items()})
     optimizer = build_optimizer(module, config.optim)
     encoding = Encoding(
         tokenizer=student.tokenizer,
@@ -123,24 +118,55 @@ def build_run(config: TrainConfig, cache: Path | None, ranks: Ranks | None = Non
         max_length=config.data.max_length,
         image_mode=config.data.image_mode,
     )
-    key_of = key_function(store.manifest.spec.fingerprint) if store else content_key
     run = Run(
         config=config,
         ranks=ranks,
         module=module,
         optimizer=optimizer,
-        dataset=InstructionDataset(samples, config.data.images, encoding, store, key_of),
+        dataset=InstructionDataset(
+            samples, config.data.images, encoding, {name: target.target for name, target in targets.items()}
+        ),
         pad_token_id=student.tokenizer.pad_token_id,
         num_steps=config.optim.max_steps
         or config.optim.num_epochs * (len(samples) // config.data.batch_size),
         num_micro=num_micro,
-        decoder=make_decoder(store, device) if store else None,
-        kappa=store.manifest.kappa if store else 1.0,
-        record_bytes=store.manifest.spec.record_bytes if store else 0,
+        decoders={
+            name: make_decoder(target.store, device, student.image.grid) for name, target in targets.items()
+        },
+        kappas={
+            name: targets[name].store.manifest.kappa if name in targets else 1.0
+            for name, term in config.terms.items()
+            if is_cosine(term)
+        },
+        record_bytes=sum(spec.record_bytes for spec in specs.values()),
         inputs=inputs,
     )
     _log_plan(run)
     return run
+
+
+def _samples(config: TrainConfig, teachers: Mapping[str, CachedTeacher]) -> list[Sample]:
+    """The samples that every cache allows."""
+    samples = read_annotations(config.data.annotations)
+    for teacher in teachers.values() or [None]:
+        path, store = (teacher.path, teacher.store) if teacher else (None, None)
+        samples = usable_samples(samples, config.data, path, store)
+    _require_enough(samples, config)
+    return samples
+
+
+def _inputs(
+    config: TrainConfig, samples: list[Sample], teachers: Mapping[str, CachedTeacher]
+) -> dict[str, Any]:
+    main = teachers.get(MAIN)
+    inputs = describe_inputs(
+        config.data.annotations, samples, main.path if main else None, main.store if main else None
+    )
+    return inputs | {
+        f"cache {name}": describe_cache(teacher.path, teacher.store)
+        for name, teacher in teachers.items()
+        if name != MAIN
+    }
 
 
 def micro_batches_per_rank(config: TrainConfig, num_ranks: int) -> int:
@@ -162,7 +188,7 @@ def micro_batches_per_rank(config: TrainConfig, num_ranks: int) -> int:
 
 
 def _require_enough(samples: list[Sample], config: TrainConfig) -> None:
-    if config.align.objective != "none" and not any(sample.image for sample in samples):
+    if config.terms and not any(sample.image for sample in samples):
         raise DataError("No sample with a usable image is left, so there is nothing to align.")
     if len(samples) < config.data.batch_size:
         raise ConfigError(
@@ -195,15 +221,11 @@ def build_student(config: ModelConfig, *, device: str, dtype: str, seed: int) ->
     return assemble_student(config.llm, config.tower, config.projector, device=device, dtype=dtype, seed=seed)
 
 
-def build_module(config: TrainConfig, student: Student, target_dim: int | None) -> AlignedMllm:
-    """LoRA inside the student, the alignment head beside it, both in training mode where they train."""
-    align, hidden_dim = config.align, student.model.config.text_config.hidden_size
+def build_module(config: TrainConfig, student: Student, target_dims: Mapping[str, int]) -> AlignedMllm:
+    """LoRA inside the student, the terms beside it, all in training mode where they train."""
     adapted = _make_trainable(student, config)
-    head = None
-    if target_dim is not None:
-        head = alignment_head(hidden_dim, target_dim, align.head_width, config.seed)
-        head.requires_grad_(align.trains_head).to(student.model.device)
-    module = AlignedMllm(adapted, head, get_objective(align.objective), align.layer, align.weight)
+    terms = build_terms(config.terms, student, target_dims, config.seed)
+    module = AlignedMllm(adapted, terms, config.align.resolved().averaging or "image")
     module.train()
     module.core.vision_tower.eval()
     if config.precision == "bf16":

@@ -1,52 +1,88 @@
-"""The cached teacher as the trainer sees it: checked against the run, read as codes, decoded on the device."""
+"""A term's cached teacher as the trainer sees it: checked against the run, read as codes, decoded on the device."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from pipelines.training.config import AlignConfig
 from stores import FeatureStore, open_store
 from viral.codecs import decode, device_tables
 from viral.errors import CacheMismatchError
+from viral.mllm.aligned import MAIN
+from viral.objectives import get_objective
 from viral.teachers import get_teacher
+from viral.teachers.teacher import resample_tokens
 
+log = logging.getLogger(__name__)
 Decoder = Callable[[torch.Tensor], torch.Tensor]
 
 
-def open_targets(cache: Path, config: AlignConfig) -> FeatureStore:
-    """Open a cache and make sure it was made the way this run wants.
+def open_targets(cache: Path, config: AlignConfig, name: str = MAIN) -> FeatureStore:
+    """Open a cache and make sure that it was made the way the term of this name wants.
 
     Raises:
-        CacheMismatchError: another teacher or profile, or a teacher with random weights.
+        CacheMismatchError: another teacher or profile, a teacher with random weights, or targets without lengths
+            for an objective that needs them.
         StoreError: no finished cache there.
     """
     store = open_store(cache)
-    made = store.manifest.spec.fingerprint
+    made, group = store.manifest.spec.fingerprint, name if name == MAIN else f"also.{name}"
+    objective = get_objective(config.objective)
     found = {
         "teacher": made.get("teacher"),
         "profile": made.get("profile"),
         "weights": "random" if made.get("weights") == "random" else "pretrained",
     }
     wanted = {
-        "teacher": get_teacher(config.teacher).name,
+        "teacher": get_teacher(config.resolved().teacher or "").name,
         "profile": config.profile,
         "weights": config.weights,
     }
     for field, value in wanted.items():
         if found[field] != value:
             raise CacheMismatchError(
-                f"{cache} was built with {field}={found[field]}, this run wants align.{field}={value}; "
-                f"set align.{field}={found[field]} or build another cache."
+                f"{cache} was built with {field}={found[field]}, this run wants {group}.{field}={value}; "
+                f"set {group}.{field}={found[field]} or build another cache."
             )
+    if objective and objective.needs_lengths and store.codec.tables:
+        raise CacheMismatchError(
+            f"{cache} keeps directions only (codec {store.manifest.spec.codec}), but {config.objective} needs lengths; "
+            "build it with --codec fp16."
+        )
     return store
 
 
-def check_geometry(store: FeatureStore, cache: Path, num_tokens: int, image_mode: str) -> None:
-    """Make sure the cache has one feature for each visual token, of the same part of the picture.
+def make_decoder(store: FeatureStore, device: torch.device, grid: tuple[int, int] | None = None) -> Decoder:
+    """Codes [N, T, W] of this store, on `device` -> float32 targets [N, T, C], without gradient.
+
+    On another grid than the store's, tokens are resampled bilinearly, as unit vectors: a codec may have kept no more
+    than their directions.
+    """
+    tables = device_tables(store.tables, device)
+    spec = store.manifest.spec
+    if grid is not None and grid != spec.grid:
+        log.info("teacher's grid of %d x %d resampled to the student's %d x %d", *spec.grid, *grid)
+
+    def decoder(codes: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            features_NTC = decode(spec.codec, codes, tables)
+            if grid is None or grid == spec.grid:
+                return features_NTC
+            return resample_tokens(F.normalize(features_NTC, dim=-1), spec.grid, grid)
+
+    return decoder
+
+
+def check_geometry(
+    store: FeatureStore, cache: Path, config: AlignConfig, grid: tuple[int, int], image_mode: str
+) -> None:
+    """Make sure that the targets show the same part of the picture, and can be brought onto the student's grid.
 
     Raises:
-        CacheMismatchError: another grid than the student's tower, or squares made in another way.
+        CacheMismatchError: squares made in another way; another grid, and targets that cannot be resampled.
     """
     square = store.manifest.spec.fingerprint.get("square", "pad")
     if square != image_mode:
@@ -54,21 +90,9 @@ def check_geometry(store: FeatureStore, cache: Path, num_tokens: int, image_mode
             f"{cache} was built with square={square}, this run shows the student squares of data.image_mode="
             f"{image_mode}; set data.image_mode={square}."
         )
-    rows, columns = store.manifest.spec.grid
-    if rows * columns != num_tokens:
+    objective, found = get_objective(config.objective), store.manifest.spec.grid
+    if objective and objective.needs_lengths and found != grid:
         raise CacheMismatchError(
-            f"{cache} holds a {rows}x{columns} grid ({rows * columns} tokens an image), the student's tower gives "
-            f"{num_tokens}; build a cache for this tower, or train the tower it was built for."
+            f"{cache} holds a {found[0]}x{found[1]} grid, the student's tower gives {grid[0]}x{grid[1]}, and targets "
+            f"of {config.objective} cannot be resampled; build a cache of another size."
         )
-
-
-def make_decoder(store: FeatureStore, device: torch.device) -> Decoder:
-    """Codes [N, T, W] of this store, on `device` -> float32 targets [N, T, C], without gradient."""
-    tables = device_tables(store.tables, device)
-    codec = store.manifest.spec.codec
-
-    def decoder(codes: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return decode(codec, codes, tables)
-
-    return decoder

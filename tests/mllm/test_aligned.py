@@ -10,19 +10,38 @@ from viral.errors import CacheMismatchError
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.head import alignment_head
 from viral.mllm.lora import PROJECTOR, add_lora
-from viral.objectives import get_objective
+from viral.objectives import Shape, TermSettings, get_objective
+from viral.objectives.align import negative_cosine
 
 IMAGE, TOKENS, DIM = 3, tiny.GRID**2, 20
 
 
+def settings(**changes) -> TermSettings:
+    return TermSettings(
+        **({"layers": (2,), "head_width": 32, "denoiser_width": 32, "denoiser_depth": 1} | changes)
+    )
+
+
+def make(objective: str, **changes) -> torch.nn.Module:
+    entry = get_objective(objective)
+    source = changes.setdefault("source", entry.source or "teacher")
+    dim = {"teacher": DIM, "tower": 32, "projected": 48}[source]
+    shape = Shape(hidden_dim=48, tower_dim=32, target_dim=dim, grid=(tiny.GRID, tiny.GRID))
+    return entry.term(settings(**changes), shape)
+
+
 def build(layer: int = 2, weight: float = 0.5, objective: str = "align", num_layers: int = 4) -> AlignedMllm:
+    """With the main term, or none."""
+    terms = {} if objective == "none" else {"align": make(objective, layers=(layer,), weight=weight)}
+    return wrap(terms, num_layers)
+
+
+def wrap(terms: dict[str, torch.nn.Module], num_layers: int = 4, averaging: str = "image") -> AlignedMllm:
     adapted = add_lora(tiny.llava(num_layers), rank=4, alpha=8, dropout=0.0, seed=0)
     for name, parameter in adapted.named_parameters():  # B starts at zero; move it, so that gradients reach A
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(1))
-    function = get_objective(objective)
-    head = alignment_head(48, DIM, 32) if function else None
-    return AlignedMllm(adapted, head, function, layer, weight)
+    return AlignedMllm(adapted, terms, averaging)
 
 
 def sample(
@@ -42,7 +61,7 @@ def batch(*samples: tuple[list[int], list[int]], seed: int = 0, pad_to: int = 0)
         "input_ids": torch.tensor([ids + [0] * (length - len(ids)) for ids, _ in samples]),
         "labels": torch.tensor([labels + [IGNORE] * (length - len(labels)) for _, labels in samples]),
         "pixels": torch.randn(num_images, 3, tiny.SIZE, tiny.SIZE, generator=generator),
-        "target": torch.randn(num_images, TOKENS, DIM, generator=generator),
+        "targets": {"align": torch.randn(num_images, TOKENS, DIM, generator=generator)},
     }
 
 
@@ -74,9 +93,9 @@ def test_losses_equal_a_naive_computation_with_the_stock_model():
         out.logits[:, :-1].flatten(0, 1), inputs["labels"][:, 1:].flatten(), ignore_index=IGNORE
     )
     cosines = []
-    for row, target in zip((0, 1), inputs["target"], strict=True):
+    for row, target in zip((0, 1), inputs["targets"]["align"], strict=True):
         for position, y in zip((inputs["input_ids"][row] == IMAGE).nonzero().flatten(), target, strict=True):
-            p = module.head(out.hidden_states[2][row, position])
+            p = module.terms["align"].heads[0](out.hidden_states[2][row, position])
             cosines.append((p @ y) / (p.norm() * y.norm()))
     align = -torch.stack(cosines).mean()
     torch.testing.assert_close(losses.lm, lm)
@@ -89,21 +108,22 @@ def test_head_gets_gradient_and_nothing_frozen_does():
     module(**batch(sample())).total.backward()
     found = gradients(module)
     assert all(found[name] > 0 for name in found)
-    assert sum(name.startswith("head.") for name in found) == 6
+    assert sum(name.startswith("terms.") for name in found) == 6
     assert all(p.grad is None for name, p in module.named_parameters() if not p.requires_grad)
 
 
 def test_a_frozen_head_gets_none():
     module = build()
-    module.head.requires_grad_(False)
+    module.terms.requires_grad_(False)
     module(**batch(sample())).total.backward()
-    assert all(p.grad is None for p in module.head.parameters())
+    assert all(p.grad is None for p in module.terms.parameters())
     assert all(value > 0 for value in gradients(module).values())
 
 
+@pytest.mark.parametrize("objective", ["align", "relation", "align_projected"])
 @pytest.mark.parametrize("layer", [0, 1, 3, 4])
-def test_alignment_reaches_blocks_up_to_its_layer_and_no_further(layer):
-    module = build(layer=layer)
+def test_a_term_reaches_blocks_up_to_its_layer_and_no_further(objective, layer):
+    module = build(layer=layer, objective=objective)
     module(**batch(sample())).align.backward()
     for name, value in gradients(module).items():
         if ".layers." in name:
@@ -127,18 +147,14 @@ def test_alignment_does_not_see_text_padding_or_text_only_neighbours():
 
 
 def test_bounds_identity_gives_minus_one():
-    align = get_objective("align")
     hidden = torch.randn(2, TOKENS, DIM)
-    identity = torch.nn.Identity()
-    assert align(hidden, 3.0 * hidden, identity).item() == pytest.approx(-1, abs=1e-6)
-    assert align(hidden, -hidden, identity).item() == pytest.approx(1, abs=1e-6)
+    torch.testing.assert_close(negative_cosine(hidden, 3.0 * hidden), -torch.ones(2))
+    torch.testing.assert_close(negative_cosine(hidden, -hidden), torch.ones(2))
 
 
 def test_no_gradient_flows_into_the_target():
     target = torch.randn(1, TOKENS, DIM, requires_grad=True)
-    get_objective("align")(
-        torch.randn(1, TOKENS, DIM, requires_grad=True), target, torch.nn.Identity()
-    ).backward()
+    make("align")({2: torch.randn(1, TOKENS, 48, requires_grad=True)}, target).sum().backward()
     assert target.grad is None
 
 
@@ -150,7 +166,7 @@ def test_text_only_batch_has_no_alignment_but_every_trainable_in_the_graph():
     assert torch.equal(losses.total, losses.lm)
     losses.total.backward()
     assert all(p.grad is not None for _, p in module.named_parameters() if p.requires_grad)
-    assert all(float(p.grad.abs().max()) == 0 for p in module.head.parameters())
+    assert all(float(p.grad.abs().max()) == 0 for p in module.terms.parameters())
     assert all(value == 0 for name, value in gradients(module).items() if PROJECTOR in name)
 
 
@@ -163,8 +179,8 @@ def test_a_micro_batch_without_labels_is_finite():
 
 def test_another_grid_raises_instead_of_being_skipped():
     inputs = batch(sample())
-    inputs["target"] = inputs["target"][:, :-1]
-    with pytest.raises(CacheMismatchError, match="rebuild the cache"):
+    inputs["targets"]["align"] = inputs["targets"]["align"][:, :-1]
+    with pytest.raises(CacheMismatchError, match="on this tower's grid"):
         build()(**inputs)
 
 
@@ -173,13 +189,13 @@ def test_baseline_has_neither_head_nor_tap():
     inputs = batch(sample())
     losses = module(**inputs)
     assert losses.align is None
-    assert not any(name.startswith("head") for name, _ in module.named_parameters())
+    assert not any(name.startswith("terms") for name, _ in module.named_parameters())
     torch.testing.assert_close(losses.lm, build()(**inputs).lm)
 
 
 def test_only_lora_projector_and_head_train():
     trainable = [name for name, p in build().named_parameters() if p.requires_grad]
-    assert all("lora_" in name or PROJECTOR in name or name.startswith("head.") for name in trainable)
+    assert all("lora_" in name or PROJECTOR in name or name.startswith("terms.") for name in trainable)
     assert not any("vision_tower" in name for name in trainable)
     assert sum("lora_A" in name for name in trainable) == 4 * 7
     assert {p.dtype for p in build().parameters() if p.requires_grad} == {torch.float32}

@@ -11,7 +11,7 @@ from viral.analysis.layers import visual_tokens
 from viral.data.tokens import ImageTokens
 from viral.errors import ConfigError
 from viral.mllm.student import load_student
-from viral.mllm.tap import LayerTap
+from viral.mllm.tap import LayerTap, layer_indices
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +104,20 @@ def test_visual_tokens_leave_no_hook_even_if_they_fail(llava_dir):
 def test_a_layer_that_is_not_there(language_model, layer):
     with pytest.raises(ConfigError, match=r"layers 0 \(input\) to 4"):
         LayerTap(language_model, (layer,))
+
+
+@pytest.mark.parametrize(
+    ("layer", "depth", "expected"),
+    [
+        (16, 32, (16,)), (16, 40, (16,)), (0.5, 32, (16,)), (0.5, 40, (20,)), (0.5, 28, (14,)), (0.5, 5, (3,)),
+        (1.0, 28, (28,)), (0.0, 4, (0,)), ([15, 16, 17], 32, (15, 16, 17)), ([0.25, 8], 12, (3, 8)),
+    ],
+)  # fmt: skip
+def test_integers_are_indices_and_floats_fractions_of_the_depth(layer, depth, expected):
+    assert layer_indices(layer, depth) == expected
+
+
+@pytest.mark.parametrize("layer", [33, [], [16, 0.5], -1, 1.5])
+def test_layers_that_do_not_exist_or_come_twice(layer):
+    with pytest.raises(ConfigError):
+        layer_indices(layer, 32)

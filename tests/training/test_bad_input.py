@@ -77,10 +77,9 @@ def null_byte(folder: Path) -> dict[str, str]:
             {"fingerprint": {"teacher": "dinov2-b", "profile": "release"}},
             "profile=release, .* align.profile=release",
         ),
-        ({"grid": 3}, r"3x3 grid \(9 tokens an image\), the student's tower gives 16"),
     ],
 )
-def test_cache_of_another_teacher_profile_or_grid(config, world, tmp_path: Path, changed, message):
+def test_cache_of_another_teacher_or_profile(config, world, tmp_path: Path, changed, message):
     names = [f"{index:02d}.png" for index in range(12)]
     other = {**world, "cache": write_store(tmp_path / "cache", world["images"], names, **changed)}
     refused(config, other, tmp_path, CacheMismatchError, message)

@@ -21,11 +21,11 @@ def test_head_and_lora_at_2e4_projector_at_2e5():
 
 def test_a_frozen_head_is_in_no_group():
     module = build()
-    module.head.requires_grad_(False)
+    module.terms.requires_grad_(False)
     grouped = {
         id(p) for group in build_optimizer(module, OptimConfig()).param_groups for p in group["params"]
     }
-    assert not grouped & {id(p) for p in module.head.parameters()}
+    assert not grouped & {id(p) for p in module.terms.parameters()}
 
 
 @pytest.mark.parametrize(("num_steps", "ratio"), [(5197, 0.03), (10, 0.0), (7, 0.5)])

@@ -90,7 +90,7 @@ def test_baseline_needs_no_cache_and_has_no_head(config, tmp_path: Path):
 
 def test_frozen_head_stays_at_its_start(config, world, tmp_path: Path):
     config = with_overrides(config, {"align.train_head": False})
-    start = build_run(config, world["cache"]).module.head.state_dict()
+    start = build_run(config, world["cache"]).module.terms.state_dict()
     final = train(config, cache=world["cache"], output=tmp_path / "run")
     trained = load_file(final / "alignment_head.safetensors")
     assert all(torch.equal(trained[name], start[name]) for name in start)
@@ -161,10 +161,10 @@ def test_sigterm_to_the_whole_group_saves_and_resumes(config, world, reference, 
 
 
 def test_release_profile_freezes_the_head_unless_told_otherwise(config):
-    assert config.align.trains_head
+    assert config.align.resolved().train_head
     release = with_overrides(config, {"align.profile": "release"})
-    assert not release.align.trains_head
-    assert with_overrides(release, {"align.train_head": True}).align.trains_head
+    assert not release.align.resolved().train_head
+    assert with_overrides(release, {"align.train_head": True}).align.resolved().train_head
 
 
 def test_bf16_autocast_and_checkpointing_stay_near_fp32(config, world, reference, tmp_path: Path):

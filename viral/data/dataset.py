@@ -1,9 +1,9 @@
 """Samples on demand: an image is read, hashed, decoded and paired with its cached target only when asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -27,20 +27,27 @@ class TargetReader(Protocol):
         """Codes of one image."""
 
 
+class Target(NamedTuple):
+    """Where the codes of one term come from, and how an image is called there."""
+
+    reader: TargetReader
+    key_of: KeyOf = content_key
+
+
 @dataclass(slots=True)
 class Example:
-    """One tokenised sample; square uint8 [S, S, 3] and codes [T, W] only if it has an image."""
+    """One tokenised sample; square uint8 [S, S, 3] and codes [T, W] by term only if it has an image."""
 
     id: str
     input_ids: list[int]
     labels: list[int]
     square: np.ndarray | None
-    codes: np.ndarray | None
+    codes: dict[str, np.ndarray]
 
 
 @dataclass(slots=True)
 class Batch:
-    """Right-padded ids and labels [B, L]; squares uint8 [N, S, S, 3]; codes [N, T, W] or None.
+    """Right-padded ids and labels [B, L]; squares uint8 [N, S, S, 3]; codes [N, T, W] by term, if any.
 
     Arrays instead of tensors where shared memory is too small to hand tensors over.
     """
@@ -49,15 +56,15 @@ class Batch:
     input_ids: torch.Tensor | np.ndarray
     labels: torch.Tensor | np.ndarray
     squares: torch.Tensor | np.ndarray
-    codes: torch.Tensor | np.ndarray | None
+    codes: dict[str, torch.Tensor | np.ndarray]
     num_tokens: int
     """Without padding."""
 
     def pin_memory(self) -> "Batch":
         """Page-locked tensors; called by the data loader where it feeds a GPU."""
-        for name in ("input_ids", "labels", "squares", "codes"):
-            if (value := getattr(self, name)) is not None:
-                setattr(self, name, torch.as_tensor(value).pin_memory())
+        for name in ("input_ids", "labels", "squares"):
+            setattr(self, name, torch.as_tensor(getattr(self, name)).pin_memory())
+        self.codes = {name: torch.as_tensor(codes).pin_memory() for name, codes in self.codes.items()}
         return self
 
 
@@ -81,11 +88,10 @@ class InstructionDataset(Dataset[Example | Exception]):
         samples: Sequence[Sample],
         image_root: Path,
         encoding: Encoding,
-        targets: TargetReader | None,
-        key_of: KeyOf = content_key,
+        targets: Mapping[str, Target],
     ) -> None:
         self.samples, self.image_root = samples, image_root
-        self.encoding, self.targets, self.key_of = encoding, targets, key_of
+        self.encoding, self.targets = encoding, targets
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -113,11 +119,14 @@ class InstructionDataset(Dataset[Example | Exception]):
             encoding.max_length,
         )
         if sample.image is None:
-            return Example(sample.id, input_ids, labels, None, None)
+            return Example(sample.id, input_ids, labels, None, {})
         data = read_image_bytes(self.image_root, sample.image)
         fill = mean_fill(encoding.pixels.mean)
         square = to_square(decode_image(data), encoding.pixels.size, encoding.image_mode, fill)
-        codes = self.targets.read(self.key_of(sample.image, data)) if self.targets else None
+        codes = {
+            name: target.reader.read(target.key_of(sample.image, data))
+            for name, target in self.targets.items()
+        }
         return Example(sample.id, input_ids, labels, square, codes)
 
 
@@ -154,13 +163,13 @@ def collate(
         input_ids[row, :size] = example.input_ids
         labels[row, :size] = example.labels
     squares = [example.square for example in good if example.square is not None]
-    codes = [example.codes for example in good if example.codes is not None]
+    codes = [example.codes for example in good if example.codes]
     wrap = torch.from_numpy if shared else np.asarray
     return Batch(
         ids=[example.id for example in good],
         input_ids=wrap(input_ids),
         labels=wrap(labels),
         squares=wrap(np.stack(squares) if squares else np.empty((0, 1, 1, 3), np.uint8)),
-        codes=wrap(np.stack(codes)) if codes else None,
+        codes={name: wrap(np.stack([of[name] for of in codes])) for name in (codes[0] if codes else ())},
         num_tokens=sum(len(example.input_ids) for example in good),
     )

@@ -1,5 +1,6 @@
 """Text -> token ids and labels, with the image block spliced in. Exact to LLaVA's own masking."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,12 @@ class ImageTokens:
 
     id: int
     count: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the block: a square."""
+        side = math.isqrt(self.count)
+        return side, side
 
 
 def encode_prompt(text: str, tokenizer: "PreTrainedTokenizerBase", image: ImageTokens) -> list[int]:

@@ -1,10 +1,12 @@
-"""The one module a training step runs: projector, LLM, tap, head and both losses in one forward.
+"""The one module a training step runs: projector, LLM, taps, heads and all losses in one forward.
 
-Shapes: B sequences, L tokens, N images in the batch, T visual tokens per image, D LLM width, C teacher width.
+Shapes: B sequences, L tokens, N images in the batch, T visual tokens per image, D LLM width, V tower width, C width
+of a target.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,25 +15,44 @@ from torch import nn
 from viral.data.tokens import IGNORE
 from viral.mllm.tap import LayerTap
 from viral.mllm.towers import patch_features
-from viral.objectives import Objective
+from viral.mllm.visual import VisualTokens
+from viral.objectives import LossTerm, Reinjection
 
 if TYPE_CHECKING:
     from transformers import LlavaModel
 
 
+MAIN = "align"
+"""Name of the main term, which is also that of its settings."""
+
+Argument = torch.Tensor | dict[str, torch.Tensor] | None
+"""What the module's forward takes, by keyword."""
+
+Averaging = Literal["image", "release"]
+"""How a micro-batch's losses become one: the mean over its images, or over sequences with a single one."""
+
+
 @dataclass(frozen=True)  # no slots: ZeRO-3 looks into what a module returns with vars()
 class Losses:
-    """Scalar losses of one micro-batch; `align` is None for a baseline or a batch without images."""
+    """Scalar losses of one micro-batch."""
 
     total: torch.Tensor
     lm: torch.Tensor
-    align: torch.Tensor | None
+    terms: dict[str, torch.Tensor]
+    """By name, without their weights; empty for a baseline or a batch without images."""
+    skipped: int = 0
+    """Images that averaging `release` left out of the terms, for they share their sequence."""
+
+    @property
+    def align(self) -> torch.Tensor | None:
+        """The main term's loss; None for a baseline or a batch without images."""
+        return self.terms.get(MAIN)
 
 
 class AlignedMllm(nn.Module):
-    """A LLaVA (plain or PEFT-wrapped) with its alignment head beside it, never inside it.
+    """A LLaVA (plain or PEFT-wrapped) with its objectives beside it, never inside it.
 
-    Transformers re-initialises modules it does not know when it loads a model; keeping the head out of
+    Transformers re-initialises modules it does not know when it loads a model; keeping the heads out of
     the model, and the teacher out of the process, makes that impossible.
     """
 
@@ -40,21 +61,22 @@ class AlignedMllm(nn.Module):
     def __init__(
         self,
         mllm: Any,  # noqa: ANN401 - a LLaVA, with PEFT around it or not
-        head: nn.Module | None,
-        objective: Objective | None,
-        layer: int,
-        weight: float,
+        terms: Mapping[str, LossTerm | Reinjection],
+        averaging: Averaging = "image",
     ) -> None:
         super().__init__()
         from transformers import LlavaModel
 
-        assert (head is None) == (objective is None)
-        self.mllm, self.head = mllm, head
-        self.objective, self.layer, self.weight = objective, layer, weight
+        self.mllm, self.terms, self.averaging = mllm, nn.ModuleDict(terms), averaging
+        self._reinjections = [term for term in terms.values() if isinstance(term, Reinjection)]
+        self.loss_terms = {name: term for name, term in terms.items() if isinstance(term, LossTerm)}
         core: LlavaModel = next(module for module in mllm.modules() if isinstance(module, LlavaModel))
         # In a dict, so that nn.Module does not register them a second time.
         self._parts = {"core": core, "lm_head": mllm.get_output_embeddings()}
-        self._tap = LayerTap(core.language_model, (layer,)) if objective else None
+        for reinjection in self._reinjections:  # before the tap, which then sees what the next block sees
+            reinjection.attach(core)
+        layers = sorted({layer for term in self.loss_terms.values() for layer in term.layers})
+        self._tap = LayerTap(core.language_model, tuple(layers)) if layers else None
         self.image_token_id = core.config.image_token_id
 
     @property
@@ -67,45 +89,71 @@ class AlignedMllm(nn.Module):
         input_ids: torch.Tensor,
         labels: torch.Tensor,
         pixels: torch.Tensor,
-        target: torch.Tensor | None = None,
+        targets: dict[str, torch.Tensor] | None = None,
     ) -> Losses:
-        """Right-padded ids and labels [B, L]; pixels [N, 3, S, S]; target [N, T, C] -> losses of this micro-batch.
+        """Right-padded ids and labels [B, L]; pixels [N, 3, S, S]; targets [N, T, C] by term -> losses.
 
-        `total = lm + weight * align` (Eq. 5). Without images `align` is None, and projector and head
+        `total = lm + sum of weight * term` (Eq. 5). Without images there are no terms, and projector and heads
         still take part with weight 0, so that every rank reduces the same gradients.
         """
-        is_image_BL = input_ids == self.image_token_id
-        embeds_BLD = self._embed(input_ids, is_image_BL, pixels)
+        visual = VisualTokens(input_ids == self.image_token_id)
+        features_NTV = self._features(pixels)
+        projected_NTD = self.core.multi_modal_projector(features_NTV)
+        # The image token may lie outside the vocabulary, so it is looked up as token 0 and then replaced.
+        embeds_BLD = self.core.get_input_embeddings()(input_ids.masked_fill(visual.is_image_BL, 0))
+        embeds_BLD = visual.scatter(embeds_BLD, projected_NTD)
+        for reinjection in self._reinjections:
+            reinjection.place(visual)
         # No attention mask: padding comes last, so a causal decoder never looks at it, and attention without a
         # mask is the fast kind.
         last_BLD = self.core.language_model(inputs_embeds=embeds_BLD, use_cache=False).last_hidden_state
         lm = self._language_loss(last_BLD, labels)
-        if self._tap is None or self.objective is None or self.head is None:
-            return Losses(lm, lm, None)
-        hidden_BLD = self._tap.take()[self.layer]
-        if len(pixels) == 0:
-            return Losses(lm + 0.0 * self.head(hidden_BLD[:, :1]).sum(), lm, None)
-        assert target is not None
-        hidden_NTD = hidden_BLD[is_image_BL].view(len(pixels), -1, hidden_BLD.shape[-1])
-        align = self.objective(hidden_NTD, target, self.head)
-        return Losses(lm + self.weight * align, lm, align)
+        if self._tap is None:
+            return Losses(lm, lm, {})
+        sources = {"tower": features_NTV, "projected": projected_NTD}
+        return self._with_terms(lm, self._tap.take(), visual, sources, targets or {}, len(pixels))
+
+    def _with_terms(
+        self,
+        lm: torch.Tensor,
+        hidden: dict[int, torch.Tensor],
+        visual: VisualTokens,
+        sources: dict[str, torch.Tensor],
+        targets: dict[str, torch.Tensor],
+        num_images: int,
+    ) -> Losses:
+        """Add the terms' losses, from hidden states [B, L, D] by layer; images that do not count have no part."""
+        num_tokens = sources["tower"].shape[1]
+        kept_N = None
+        if self.averaging == "release" and num_images:
+            kept_N = visual.alone(num_tokens)
+        num_kept = num_images if kept_N is None else int(kept_N.sum())
+        total, terms = lm, {}
+        if num_kept == 0:
+            first = {layer: hidden_BLD[:1, :1] for layer, hidden_BLD in hidden.items()}
+            for term in self.loss_terms.values():
+                source = sources.get(term.source)
+                blank = lm.new_ones(1, 1, term.target_dim) if source is None else source[:1, :1]
+                total = total + 0.0 * term(first, blank).sum()
+            return Losses(total, lm, {}, num_images)
+        seen = {layer: visual.gather(hidden_BLD, num_tokens, kept_N) for layer, hidden_BLD in hidden.items()}
+        for name, term in self.loss_terms.items():
+            target_NTC = sources[term.source] if term.source in sources else targets[name]
+            losses_N = term(seen, target_NTC if kept_N is None else target_NTC[kept_N])
+            terms[name] = losses_N.mean()
+            total = total + term.weight * terms[name]
+        return Losses(total, lm, terms, num_images - num_kept)
+
+    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The tower's features, or one blank token where there is no image to make any of."""
+        if len(pixels):
+            return self.visual_features(pixels)
+        width, projector = self.core.config.vision_config.hidden_size, self.core.multi_modal_projector
+        return pixels.new_zeros(1, 1, width, dtype=next(projector.parameters()).dtype)
 
     def visual_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Frozen tower: [N, 3, S, S] -> patch features [N, T, Dv]."""
         return patch_features(self.core, pixels)
-
-    def _embed(
-        self, input_ids: torch.Tensor, is_image_BL: torch.Tensor, pixels: torch.Tensor
-    ) -> torch.Tensor:
-        # The image token may lie outside the vocabulary, so it is looked up as token 0 and then replaced.
-        embeds_BLD = self.core.get_input_embeddings()(input_ids.masked_fill(is_image_BL, 0))
-        if len(pixels) == 0:
-            width = self.core.config.vision_config.hidden_size
-            blank = torch.zeros(1, 1, width, device=embeds_BLD.device, dtype=embeds_BLD.dtype)
-            return embeds_BLD + 0.0 * self.core.multi_modal_projector(blank).sum()
-        projected_NTD = self.core.multi_modal_projector(self.visual_features(pixels))
-        assert int(is_image_BL.sum()) == projected_NTD.shape[0] * projected_NTD.shape[1]
-        return embeds_BLD.masked_scatter(is_image_BL[..., None], projected_NTD.to(embeds_BLD.dtype))
 
     def _language_loss(self, last_BLD: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Token-mean cross-entropy over the micro-batch; logits only where a label exists, in fp32."""

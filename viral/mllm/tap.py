@@ -1,5 +1,6 @@
 """Read the hidden state of chosen layers out of a decoder, once per forward pass."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,26 @@ from viral.errors import ConfigError
 
 if TYPE_CHECKING:
     from transformers import LlamaModel
+
+
+def layer_indices(layers: float | Sequence[float], depth: int) -> tuple[int, ...]:
+    """Indices of hidden states from what a run says: an integer is an index, a float a fraction of the depth.
+
+    16 of 32 blocks is 16 or 0.5; of 40 blocks 16 stays 16 and 0.5 is 20. Half a block is rounded up.
+
+    Raises:
+        ConfigError: no layer, one that is out of range, or the same one twice.
+    """
+    wanted = list(layers) if isinstance(layers, Sequence) else [layers]
+    indices = tuple(int(layer * depth + 0.5) if isinstance(layer, float) else layer for layer in wanted)
+    for layer, index in zip(wanted, indices, strict=True):
+        if not 0 <= index <= depth:
+            raise ConfigError(
+                f"layer={layer} is out of range; this LLM has layers 0 (input) to {depth}, as fractions 0.0 to 1.0."
+            )
+    if not indices or len(set(indices)) < len(indices):
+        raise ConfigError(f"layer={wanted} names no layer or one twice in this LLM of {depth}.")
+    return indices
 
 
 class LayerTap:
@@ -24,11 +45,7 @@ class LayerTap:
     def __init__(self, language_model: "LlamaModel", layers: tuple[int, ...]) -> None:
         depth = len(language_model.layers)
         self._hidden: dict[int, torch.Tensor] = {}
-        for layer in layers:
-            if not 0 <= layer <= depth:
-                raise ConfigError(
-                    f"align.layer={layer} is out of range; this LLM has layers 0 (input) to {depth}."
-                )
+        layers = layer_indices(layers, depth)
         self._hooks = [self._hook(language_model, layer, depth) for layer in layers]
 
     def __enter__(self) -> "LayerTap":

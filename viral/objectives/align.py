@@ -2,23 +2,20 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from viral.errors import CacheMismatchError
+from viral.objectives.term import LossTerm
 
 
-def align(hidden_NTD: torch.Tensor, target_NTC: torch.Tensor, head: nn.Module) -> torch.Tensor:
-    """-mean over N images and T tokens of cos(head(hidden), target), in fp32; in [-1, 1].
+class Align(LossTerm):
+    """-mean over T tokens of cos(head(hidden), target), for each image; in [-1, 1]."""
 
-    No gradient flows into the target (Eq. 4).
+    needs_head = True
 
-    Raises:
-        CacheMismatchError: token counts differ (the release would skip the sample silently).
-    """
-    if hidden_NTD.shape[:2] != target_NTC.shape[:2]:
-        raise CacheMismatchError(
-            f"{tuple(hidden_NTD.shape[:2])} visual tokens (images, tokens), {tuple(target_NTC.shape[:2])} cached "
-            "features; rebuild the cache for this tower's grid."
-        )
-    predicted_NTC = head(hidden_NTD).float()
-    return -F.cosine_similarity(predicted_NTC, target_NTC.detach().float(), dim=-1).mean()
+    def layer_loss(self, index: int, hidden_NTD: torch.Tensor, target_NTC: torch.Tensor) -> torch.Tensor:
+        """Of one layer, through its head."""
+        return negative_cosine(self.head(index)(hidden_NTD), target_NTC)
+
+
+def negative_cosine(predicted_NTC: torch.Tensor, target_NTC: torch.Tensor) -> torch.Tensor:
+    """-mean over T tokens of the cosine, [N], in fp32."""
+    return -F.cosine_similarity(predicted_NTC.float(), target_NTC.float(), dim=-1).mean(dim=-1)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import torch
 
-from viral.mllm.aligned import Losses
+from viral.mllm.aligned import Argument, Losses
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """AdamW's state of one parameter, as torch names it."""
@@ -24,7 +24,7 @@ class Backend(Protocol):
     def accumulate(self, *, last: bool) -> AbstractContextManager[None]:
         """Around forward and backward of one micro-batch; ranks need to agree on gradients only after the last."""
 
-    def forward(self, **batch: torch.Tensor | None) -> Losses:
+    def forward(self, **batch: Argument) -> Losses:
         """Losses of one micro-batch on this rank."""
 
     def backward(self, loss: torch.Tensor) -> None:

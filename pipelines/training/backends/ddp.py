@@ -7,7 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipelines.training.backends.single import SingleBackend
 from pipelines.training.config import TrainConfig
-from viral.mllm.aligned import AlignedMllm, Losses
+from viral.mllm.aligned import AlignedMllm, Argument, Losses
 
 
 class DdpBackend(SingleBackend):
@@ -27,6 +27,6 @@ class DdpBackend(SingleBackend):
         """No reduction before the last micro-batch."""
         return nullcontext() if last else self._wrapped.no_sync()
 
-    def forward(self, **batch: torch.Tensor | None) -> Losses:
+    def forward(self, **batch: Argument) -> Losses:
         """Run the module, ready to reduce."""
         return self._wrapped(**batch)

@@ -13,7 +13,7 @@ import torch
 from pipelines.training.backends.single import SingleBackend
 from pipelines.training.config import TrainConfig
 from pipelines.training.optim import kept, trainable
-from viral.mllm.aligned import AlignedMllm, Losses
+from viral.mllm.aligned import AlignedMllm, Argument, Losses
 
 BUCKET = 50_000_000
 """Numbers that travel together; 200 MB of fp32."""
@@ -53,7 +53,7 @@ class DeepSpeedBackend(SingleBackend):
             model=module, optimizer=optimizer, config=settings, dist_init_required=False
         )
 
-    def forward(self, **batch: torch.Tensor | None) -> Losses:
+    def forward(self, **batch: Argument) -> Losses:
         """Run the module inside the engine."""
         return self._engine(**batch)
 
@@ -120,7 +120,7 @@ class DeepSpeedBackend(SingleBackend):
         return self.optimizer.fp32_partitioned_groups_flat
 
 
-def _fill(parameter: Any, moment: str, whole: torch.Tensor) -> None:
+def _fill(parameter: Any, moment: str, whole: torch.Tensor) -> None:  # noqa: ANN401 - DeepSpeed adds to it
     from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
     if not hasattr(parameter, "ds_id"):

@@ -8,7 +8,7 @@ import torch
 from pipelines.training.backends.base import MOMENTS
 from pipelines.training.config import TrainConfig
 from pipelines.training.optim import kept, trainable
-from viral.mllm.aligned import AlignedMllm, Losses
+from viral.mllm.aligned import AlignedMllm, Argument, Losses
 
 
 class SingleBackend:
@@ -24,7 +24,7 @@ class SingleBackend:
         """Nobody to agree with."""
         return nullcontext()
 
-    def forward(self, **batch: torch.Tensor | None) -> Losses:
+    def forward(self, **batch: Argument) -> Losses:
         """Run the module."""
         return self.module(**batch)
 
