@@ -38,6 +38,8 @@ class StepMetrics:
     """Mean cosine of Eq. 6, corrected for the codec's own loss (kappa); None without images or teacher."""
     lr: float
     tokens: int
+    truncated: int
+    """Samples cut at `data.max_length`."""
     step_time: float
     data_wait: float
     peak_memory: int
@@ -98,7 +100,7 @@ def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> Ste
     Raises:
         DataError: the loss is not finite; nothing has been updated.
     """
-    started, data_wait, tokens = time.perf_counter(), 0.0, 0
+    started, data_wait, tokens, truncated = time.perf_counter(), 0.0, 0, 0
     config = run.config
     lr = set_lr(run.optimizer, lr_factor(step, run.num_steps, config.optim.warmup_ratio))
     seed_step(config.seed, step, run.backend.rank)
@@ -116,6 +118,7 @@ def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> Ste
         losses = _forward(run, batch)
         run.backend.backward(losses.total / num_micro)
         tokens += batch.num_tokens
+        truncated += batch.num_truncated
         sample_ids += batch.ids
         totals.append(losses.total.detach())
         lms.append(losses.lm.detach())
@@ -135,6 +138,7 @@ def train_step(run: Run, batches: Iterator[Batch | Exception], step: int) -> Ste
         cosine=-float(torch.stack(aligns).mean()) / run.kappa if aligns else None,
         lr=lr,
         tokens=tokens,
+        truncated=truncated,
         step_time=time.perf_counter() - started,
         data_wait=data_wait,
         peak_memory=_peak_memory(run.device),
@@ -155,7 +159,11 @@ def _forward(run: Run, batch: Batch) -> Losses:
     enabled = run.config.precision == "bf16"
     with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=enabled):
         return run.backend.forward(
-            input_ids=move(batch.input_ids), labels=move(batch.labels), pixels=pixels_NCSS, target=target_NTC
+            input_ids=move(batch.input_ids),
+            labels=move(batch.labels),
+            pixels=pixels_NCSS,
+            target=target_NTC,
+            cu_seq_lens=None if batch.cu_seq_lens is None else torch.as_tensor(batch.cu_seq_lens),
         )
 
 

@@ -9,24 +9,25 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from pipelines.annotation_cache import open_annotations
 from pipelines.training.backends import Backend, get_backend
 from pipelines.training.config import ModelConfig, TrainConfig
 from pipelines.training.inputs import describe_inputs
 from pipelines.training.optim import build_optimizer, trainable
-from pipelines.training.samples import usable_samples
+from pipelines.training.samples import build_encoding, sample_lengths, usable_samples
 from pipelines.training.targets import Decoder, check_grid, make_decoder, open_targets
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
-from viral.data.annotations import Sample, read_annotations
-from viral.data.conversation import get_template
-from viral.data.dataset import Encoding, Example, InstructionDataset, collate
+from viral.data.dataset import Example, InstructionDataset, collate
+from viral.data.index import AnnotationIndex
 from viral.data.keys import content_key, key_function
-from viral.data.sampler import micro_batches
+from viral.data.sampler import SampleOrder
 from viral.device import pick_device
 from viral.errors import ConfigError, DataError
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.assemble import assemble_student
 from viral.mllm.head import alignment_head
 from viral.mllm.lora import add_lora
+from viral.mllm.packing import use_packing
 from viral.mllm.student import Student, load_student
 from viral.objectives import get_objective
 
@@ -43,6 +44,7 @@ class Run:
     module: AlignedMllm
     optimizer: torch.optim.AdamW
     backend: Backend
+    samples: AnnotationIndex
     dataset: InstructionDataset
     pad_token_id: int
     num_steps: int
@@ -55,24 +57,24 @@ class Run:
 
     def loader(self, first_step: int) -> DataLoader[Example | Exception]:
         """Micro-batches from `first_step` on, in the order that (seed, step, rank) fixes."""
-        data, samples = self.config.data, self.dataset.samples
-        batches = micro_batches(
-            [sample.num_words for sample in samples],
-            [sample.image is not None for sample in samples],
+        data, samples = self.config.data, self.samples
+        order = SampleOrder(
+            sample_lengths(samples, self.dataset.encoding.image.count),
+            samples.num_images > 0,
             global_batch=data.batch_size,
             micro_batch=data.micro_batch_size,
             seed=self.config.seed,
-            first_step=first_step,
-            last_step=self.num_steps,
-            rank=self.backend.rank,
-            world_size=self.backend.world_size,
+            grouping=data.grouping,
         )
-        batch_bytes = data.micro_batch_size * (3 * self.dataset.encoding.pixels.size**2 + self.record_bytes)
-        shared = fits_shared_memory(batch_bytes, data.num_workers)
+        pixel_bytes = 3 * self.dataset.encoding.pixels.size**2
+        most_images = data.micro_batch_size * int(samples.num_images.max())
+        shared = fits_shared_memory(most_images * (pixel_bytes + self.record_bytes), data.num_workers)
         return DataLoader(
             self.dataset,
-            batch_sampler=list(batches),
-            collate_fn=partial(collate, pad_token_id=self.pad_token_id, shared=shared),
+            batch_sampler=order.micro_batches(
+                first_step, self.num_steps, self.backend.rank, self.backend.world_size
+            ),
+            collate_fn=partial(collate, pad_token_id=self.pad_token_id, shared=shared, pack=data.pack),
             num_workers=data.num_workers,
             prefetch_factor=PREFETCH if data.num_workers else None,
             worker_init_fn=leave_signals_to_parent,
@@ -94,11 +96,11 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
             "(made by `viral cache build`), or set align.objective=none for a baseline."
         )
     backend_class = get_backend(config.backend)
-    samples = read_annotations(config.data.annotations)
+    samples = open_annotations(config.data.annotation_files)
     store = open_targets(cache, config.align) if cache else None
     samples = usable_samples(samples, config.data, cache, store)
     _require_enough(samples, config)
-    inputs = describe_inputs(config.data.annotations, samples, cache, store)
+    inputs = describe_inputs(samples, cache, store)
     student = build_student(config.model, device=str(device), dtype=DTYPES[config.precision])
     if objective is None:
         store = None  # a baseline takes from a cache only the list of images it could not use
@@ -106,13 +108,9 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         check_grid(store, cache, student.image.count)
     module = build_module(config, student, store.manifest.spec.dim if store else None)
     optimizer = build_optimizer(module, config.optim)
-    encoding = Encoding(
-        tokenizer=student.tokenizer,
-        template=get_template(config.data.template),
-        image=student.image,
-        pixels=student.pixels,
-        max_length=config.data.max_length,
-    )
+    if config.data.pack:
+        use_packing(module.core.language_model)
+    encoding = build_encoding(config.data, student)
     key_of = key_function(store.manifest.spec.fingerprint) if store else content_key
     backend = backend_class(module, optimizer)
     run = Run(
@@ -121,6 +119,7 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
         module=module,
         optimizer=optimizer,
         backend=backend,
+        samples=samples,
         dataset=InstructionDataset(samples, config.data.images, encoding, store, key_of),
         pad_token_id=student.tokenizer.pad_token_id,
         num_steps=config.optim.max_steps
@@ -134,8 +133,8 @@ def build_run(config: TrainConfig, cache: Path | None) -> Run:
     return run
 
 
-def _require_enough(samples: list[Sample], config: TrainConfig) -> None:
-    if config.align.objective != "none" and not any(sample.image for sample in samples):
+def _require_enough(samples: AnnotationIndex, config: TrainConfig) -> None:
+    if config.align.objective != "none" and not samples.num_images.any():
         raise DataError("No sample with a usable image is left, so there is nothing to align.")
     if len(samples) < config.data.batch_size:
         raise ConfigError(

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from viral.data.annotations import Sample, resolve_image
+from viral.data.annotations import Sample
 from viral.data.conversation import Template
+from viral.data.image_files import ImageFiles, reject_reason
 from viral.data.images import PixelSpec, decode_image, mean_fill, to_square
 from viral.data.keys import KeyOf, content_key
-from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue
+from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue, truncate
 from viral.errors import DataError, ImageError
 
 if TYPE_CHECKING:
@@ -29,18 +30,24 @@ class TargetReader(Protocol):
 
 @dataclass(slots=True)
 class Example:
-    """One tokenised sample; square uint8 [S, S, 3] and codes [T, W] only if it has an image."""
+    """One tokenised sample; squares uint8 [S, S, 3] and codes [T, W], one of each for each of its images."""
 
     id: str
     input_ids: list[int]
     labels: list[int]
-    square: np.ndarray | None
-    codes: np.ndarray | None
+    squares: list[np.ndarray]
+    codes: list[np.ndarray]
+    """Empty without a store of targets."""
+    is_truncated: bool
+    """By `max_length`."""
 
 
 @dataclass(slots=True)
 class Batch:
     """Right-padded ids and labels [B, L]; squares uint8 [N, S, S, 3]; codes [N, T, W] or None.
+
+    Or packed: B is 1, the row holds one sample after the other, and `cu_seq_lens` [samples + 1] says where each begins
+    and the last one ends; it stays in the host's memory, where the loop over samples is.
 
     Arrays instead of tensors where shared memory is too small to hand tensors over.
     """
@@ -52,6 +59,9 @@ class Batch:
     codes: torch.Tensor | np.ndarray | None
     num_tokens: int
     """Without padding."""
+    num_truncated: int = 0
+    """Samples that were cut at `max_length`."""
+    cu_seq_lens: torch.Tensor | np.ndarray | None = None
 
     def pin_memory(self) -> "Batch":
         """Page-locked tensors; called by the data loader where it feeds a GPU."""
@@ -70,6 +80,11 @@ class Encoding:
     image: ImageTokens
     pixels: PixelSpec
     max_length: int
+    vocab_size: int
+    """Rows of the model's embedding; the image token alone may lie beyond them."""
+    image_mode: str = "pad"
+    supervise_last_end: bool = True
+    drop_cut_images: bool = False
 
 
 class InstructionDataset(Dataset[Example | Exception]):
@@ -83,59 +98,76 @@ class InstructionDataset(Dataset[Example | Exception]):
         targets: TargetReader | None,
         key_of: KeyOf = content_key,
     ) -> None:
-        self.samples, self.image_root = samples, image_root
+        self.samples, self.files = samples, ImageFiles(image_root)
         self.encoding, self.targets, self.key_of = encoding, targets, key_of
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Example | Exception:
-        sample = self.samples[index]
+        name = f"number {index}"
         try:
+            sample = self.samples[index]
+            name = f"{sample.id!r} (image {', '.join(sample.images) or None})"
             return self._example(sample)
         except (ImageError, DataError) as error:
-            return DataError(f"sample {sample.id!r} (image {sample.image}): {error}")
-        except (
-            KeyError,
-            ValueError,
-            OSError,
-        ) as error:  # a store's own errors: unknown key, rejected, damaged
-            return error
+            return DataError(f"sample {name}: {error}")
+        except (KeyError, ValueError, OSError) as error:
+            return error  # a store's own: unknown key, rejected, damaged
 
     def _example(self, sample: Sample) -> Example:
         encoding = self.encoding
-        input_ids, labels = encode_dialogue(
-            list(sample.turns),
+        image = encoding.image if sample.images else None
+        whole_ids, whole_labels = encode_dialogue(
+            sample.turns,
             encoding.tokenizer,
             encoding.template,
-            encoding.image if sample.image is not None else None,
-            encoding.max_length,
+            image,
+            supervise_last_end=encoding.supervise_last_end,
         )
-        if sample.image is None:
-            return Example(sample.id, input_ids, labels, None, None)
-        data = read_image_bytes(self.image_root, sample.image)
-        square = to_square(decode_image(data), encoding.pixels.size, "pad", mean_fill(encoding.pixels.mean))
-        codes = self.targets.read(self.key_of(sample.image, data)) if self.targets else None
-        return Example(sample.id, input_ids, labels, square, codes)
+        input_ids, labels = truncate(
+            whole_ids, whole_labels, image, encoding.max_length, drop_images=encoding.drop_cut_images
+        )
+        self._check_ids(input_ids)
+        images = sample.images[: input_ids.count(encoding.image.id) // encoding.image.count]
+        datas = [self._read(name) for name in images]
+        return Example(
+            sample.id,
+            input_ids,
+            labels,
+            squares=[self._square(data) for data in datas],
+            codes=[
+                self.targets.read(self.key_of(name, data))
+                for name, data in zip(images, datas, strict=True)
+                if self.targets
+            ],
+            is_truncated=len(input_ids) < len(whole_ids),
+        )
 
+    def _read(self, name: str) -> bytes:
+        try:
+            return self.files.read(name)
+        except OSError as error:
+            raise ImageError(f"{name!r}: {reject_reason(error)}") from error
 
-def read_image_bytes(root: Path, relative: str) -> bytes:
-    """Bytes of an annotated image.
+    def _square(self, data: bytes) -> np.ndarray:
+        pixels = self.encoding.pixels
+        return to_square(decode_image(data), pixels.size, self.encoding.image_mode, mean_fill(pixels.mean))
 
-    Raises:
-        ImageError: outside the root, missing or unreadable.
-    """
-    path = resolve_image(root, relative)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    def _check_ids(self, input_ids: list[int]) -> None:
+        encoding = self.encoding
+        beyond = [token for token in input_ids if token >= encoding.vocab_size and token != encoding.image.id]
+        if beyond:
+            raise DataError(
+                f"token {beyond[0]} ({encoding.tokenizer.convert_ids_to_tokens(beyond[0])!r}) is out of range of the "
+                f"model's {encoding.vocab_size} embeddings; the tokenizer belongs to another model."
+            )
 
 
 def collate(
-    examples: list[Example | Exception], pad_token_id: int, *, shared: bool = True
+    examples: list[Example | Exception], pad_token_id: int, *, shared: bool = True, pack: bool = False
 ) -> Batch | Exception:
-    """Right-pad examples into a batch; the first error among them takes the batch's place.
+    """Right-pad examples into a batch, or pack them; the first error among them takes the batch's place.
 
     Tensors leave a worker through shared memory, arrays (`shared=False`) through a pipe.
     """
@@ -144,15 +176,10 @@ def collate(
         if isinstance(example, Exception):
             return example
         good.append(example)
-    length = max(len(example.input_ids) for example in good)
-    input_ids = np.full((len(good), length), pad_token_id)
-    labels = np.full((len(good), length), IGNORE)
-    for row, example in enumerate(good):
-        size = len(example.input_ids)
-        input_ids[row, :size] = example.input_ids
-        labels[row, :size] = example.labels
-    squares = [example.square for example in good if example.square is not None]
-    codes = [example.codes for example in good if example.codes is not None]
+    lengths = [len(example.input_ids) for example in good]
+    input_ids, labels = _packed(good) if pack else _padded(good, max(lengths), pad_token_id)
+    squares = [square for example in good for square in example.squares]
+    codes = [code for example in good for code in example.codes]
     wrap = torch.from_numpy if shared else np.asarray
     return Batch(
         ids=[example.id for example in good],
@@ -160,5 +187,24 @@ def collate(
         labels=wrap(labels),
         squares=wrap(np.stack(squares) if squares else np.empty((0, 1, 1, 3), np.uint8)),
         codes=wrap(np.stack(codes)) if codes else None,
-        num_tokens=sum(len(example.input_ids) for example in good),
+        num_tokens=sum(lengths),
+        num_truncated=sum(example.is_truncated for example in good),
+        cu_seq_lens=wrap(np.cumsum([0, *lengths], dtype=np.int32)) if pack else None,
     )
+
+
+def _padded(examples: list[Example], length: int, pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:
+    input_ids = np.full((len(examples), length), pad_token_id)
+    labels = np.full((len(examples), length), IGNORE)
+    for row, example in enumerate(examples):
+        size = len(example.input_ids)
+        input_ids[row, :size] = example.input_ids
+        labels[row, :size] = example.labels
+    return input_ids, labels
+
+
+def _packed(examples: list[Example]) -> tuple[np.ndarray, np.ndarray]:
+    # Nothing predicts a sample's first token; in a packed row the last token of the sample before it would.
+    labels = [[IGNORE, *example.labels[1:]] for example in examples]
+    ids = [example.input_ids for example in examples]
+    return np.concatenate(ids)[None], np.concatenate(labels)[None]

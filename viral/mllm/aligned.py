@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from viral.data.tokens import IGNORE
+from viral.mllm.packing import segments
 from viral.mllm.tap import LayerTap
 from viral.objectives import Objective
 
@@ -67,8 +68,11 @@ class AlignedMllm(nn.Module):
         labels: torch.Tensor,
         pixels: torch.Tensor,
         target: torch.Tensor | None = None,
+        cu_seq_lens: torch.Tensor | None = None,
     ) -> Losses:
         """Right-padded ids and labels [B, L]; pixels [N, 3, S, S]; target [N, T, C] -> losses of this micro-batch.
+
+        With `cu_seq_lens` [samples + 1] the batch is one packed row; the model must be in `packing.use_packing`.
 
         `total = lm + weight * align` (Eq. 5). Without images `align` is None, and projector and head
         still take part with weight 0, so that every rank reduces the same gradients.
@@ -77,7 +81,10 @@ class AlignedMllm(nn.Module):
         embeds_BLD = self._embed(input_ids, is_image_BL, pixels)
         # No attention mask: padding comes last, so a causal decoder never looks at it, and attention without a
         # mask is the fast kind.
-        last_BLD = self.core.language_model(inputs_embeds=embeds_BLD, use_cache=False).last_hidden_state
+        packed = {} if cu_seq_lens is None else segments(cu_seq_lens, embeds_BLD.device)
+        last_BLD = self.core.language_model(
+            inputs_embeds=embeds_BLD, use_cache=False, **packed
+        ).last_hidden_state
         lm = self._language_loss(last_BLD, labels)
         if self._tap is None or self.objective is None or self.head is None:
             return Losses(lm, lm, None)
