@@ -1,8 +1,8 @@
 """What reading an annotation file through has found out, kept for the next run.
 
 One file for each annotation file, in `VIRAL_ANNOTATION_CACHE` (default `~/.cache/viral/annotations`): the arrays of a
-`FileIndex`, about 50 bytes a sample. It is used only while the annotation file has the same size, mtime, ctime and inode; one
-that is damaged, or of another version of this program, is made anew. A folder that cannot be written does without.
+`FileIndex`, some fifty bytes a sample. It is used only while the annotation file has the same size, mtime, ctime and
+inode; one that is damaged, or of another version, is made anew. A folder that cannot be written does without.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def _save(kept: Path, index: FileIndex) -> None:
 def _load(kept: Path, path: Path, stamp: Stamp) -> FileIndex | None:
     """What is kept of this file; None if there is nothing, or nothing that can be trusted."""
     try:
-        with np.load(kept, allow_pickle=False) as stored:
+        with kept.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             head = json.loads(stored["head"].tobytes())
             if head["version"] != VERSION or Stamp(*head["stamp"]) != stamp:
                 return None

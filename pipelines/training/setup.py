@@ -146,11 +146,13 @@ def _log_plan(run: Run) -> None:
     data, ranks = run.config.data, run.backend.world_size
     num_micro = data.batch_size // (data.micro_batch_size * ranks)
     sizes = [parameter.numel() for parameter in trainable(run.module).values()]
+    samples = run.samples
     log.info(
-        "%d samples; global batch %d = %d samples x %d ranks x %d micro-batches; %d steps (%d an epoch); "
-        "training %.2f M parameters in %d tensors",
-        len(run.dataset), data.batch_size, data.micro_batch_size, ranks, num_micro, run.num_steps,
-        len(run.dataset) // data.batch_size, sum(sizes) / 1e6, len(sizes),
+        "%d samples (%d text only, %d without an answer); global batch %d = %d samples x %d ranks x %d micro-batches; "
+        "%d steps (%d an epoch); training %.2f M parameters in %d tensors",
+        len(samples), int((samples.num_images == 0).sum()), samples.num_unanswered,
+        data.batch_size, data.micro_batch_size, ranks, num_micro,
+        run.num_steps, len(samples) // data.batch_size, sum(sizes) / 1e6, len(sizes),
     )  # fmt: skip
 
 

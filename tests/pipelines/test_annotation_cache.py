@@ -29,7 +29,9 @@ def scans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
 
 def write(path: Path, *answers: str, settled: bool = True) -> Path:
     turns = [[{"from": "human", "value": "<image>é"}, {"from": "gpt", "value": text}] for text in answers]
-    path.write_text(json.dumps([{"id": "1", "image": f"{t[1]['value']}.png", "conversations": t} for t in turns]))
+    path.write_text(
+        json.dumps([{"id": "1", "image": f"{t[1]['value']}.png", "conversations": t} for t in turns])
+    )
     if settled:
         wait_until_settled(path)
     return path
