@@ -133,6 +133,7 @@ def test_a_template_of_another_family_is_refused_before_any_step(config, world, 
 
 def test_padding_the_model_does_not_have_is_refused(config, world):
     student = load_student(str(world["llava"]))
+    student.tokenizer.add_tokens([f"<{number}>" for number in range(100)])
     student.tokenizer.add_special_tokens({"pad_token": "<new>"})
     with pytest.raises(WeightsError, match=r"pads with token \d+ \('<new>'\), the model has 420 embeddings"):
         build_encoding(config.data, student)
