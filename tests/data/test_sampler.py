@@ -4,7 +4,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from viral.data.sampler import GROUPINGS, SampleOrder
@@ -32,6 +32,7 @@ def order(lengths, has_image, global_batch, micro, seed=1, **settings) -> Sample
     )
 
 
+@settings(max_examples=50, deadline=None)
 @given(orders(), st.integers(0, 5))
 def test_an_epoch_takes_each_sample_at_most_once_and_wastes_less_than_a_batch(samples, epoch):
     steps = samples.steps_per_epoch
@@ -42,6 +43,7 @@ def test_an_epoch_takes_each_sample_at_most_once_and_wastes_less_than_a_batch(sa
     assert 0 <= len(samples.length_N) - dealt.size < samples.global_batch
 
 
+@settings(max_examples=50, deadline=None)
 @given(orders(("modality_length",)))
 def test_only_leftover_batches_mix_modalities(samples):
     images = int(samples.image_N.sum())
@@ -50,6 +52,7 @@ def test_only_leftover_batches_mix_modalities(samples):
     assert all(row.all() or not row.any() for row in flags[:pure])
 
 
+@settings(max_examples=50, deadline=None)
 @given(orders(), st.integers(1, 7))
 def test_resuming_gives_the_same_batches(samples, skip):
     last = 2 * samples.steps_per_epoch + 1
@@ -59,6 +62,7 @@ def test_resuming_gives_the_same_batches(samples, skip):
     assert everything[skip * num_micro :] == list(samples.micro_batches(skip, last))
 
 
+@settings(max_examples=50, deadline=None)
 @given(orders(), st.data())
 def test_any_number_of_ranks_shares_the_same_steps_without_overlap(samples, data):
     num_micro = samples.global_batch // samples.micro_batch
@@ -69,6 +73,7 @@ def test_any_number_of_ranks_shares_the_same_steps_without_overlap(samples, data
     assert together == list(samples.micro_batches(0, last))
 
 
+@settings(max_examples=50, deadline=None)
 @given(orders())
 def test_steps_may_be_asked_for_in_any_order(samples):
     last = 2 * samples.steps_per_epoch

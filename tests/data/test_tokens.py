@@ -1,7 +1,7 @@
 """Token ids and label masks: the golden Vicuna sample, turns, text-only, truncation."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -107,6 +107,7 @@ def test_cut_through_the_image_block_is_refused_and_names_the_settings():
     assert truncate(*interleaved([10], 64), image, 74) == interleaved([10], 64)
 
 
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(1, 6), st.integers(1, 80))
 def test_dropping_cuts_before_the_first_image_that_does_not_fit(lengths, count, max_length):
     ids, labels = interleaved(lengths, count)
