@@ -82,11 +82,9 @@ def _add_annotations(path: Path, seen: dict[str, None]) -> SourceCount:
         num_entries += 1
         num_repeated_ids += sample.id != "" and sample.id in ids
         ids.add(sample.id)
-        if sample.image is None:
-            num_text_only += 1
-        else:
-            here.add(sample.image)
-            seen.setdefault(sample.image)
+        num_text_only += not sample.images
+        here.update(sample.images)
+        seen.update(dict.fromkeys(sample.images))
     return SourceCount(
         name=str(path),
         num_entries=num_entries,

@@ -16,6 +16,11 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _annotation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["VIRAL_ANNOTATION_CACHE"] = str(tmp_path_factory.mktemp("annotations"))
+
+
 @pytest.fixture(scope="session")
 def llava_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_llava(tmp_path_factory.mktemp("llava"))

@@ -18,6 +18,7 @@ from pydantic import (
 from torch import nn
 
 from viral.data.conversation import get_template
+from viral.data.sampler import get_grouping
 from viral.errors import ConfigError
 from viral.mllm.aligned import MAIN
 from viral.objectives import OBJECTIVES, get_objective
@@ -56,27 +57,44 @@ class ModelConfig(_Config):
 class DataConfig(_Config):
     """Annotations, images and how they are batched."""
 
-    annotations: Path = Path("playground/llava_v1_5_mix665k.json")
+    annotations: Path | tuple[Path, ...] = Path("playground/llava_v1_5_mix665k.json")
+    """One file or several, `.json` or `.jsonl`, one after the other."""
     images: Path = Path("playground/llava-665k")
+    image_mode: Literal["pad", "crop"] = "pad"
+    """`crop`: shortest side and centre, as LLaVA's stage one has it."""
     template: str = "vicuna_v1"
+    supervise_last_end: bool = True
+    """False: the end of a sample's last answer is not learnt; what the release does with `qwen_2`, by an oversight."""
     max_length: int = Field(2048, gt=0)
     batch_size: int = Field(128, gt=0)
     """Samples per optimizer step over all ranks. The paper's 5.2K steps need 128; the release's 7B script has 32."""
     micro_batch_size: int = Field(8, gt=0)
     num_workers: int = Field(4, ge=0)
-    image_mode: Literal["pad", "crop"] = "pad"
-    """How a picture becomes a square: padded (stage two), or cut to its middle (stage one, as in the release)."""
+    grouping: str = "modality_length"
+    """What shares a global batch: `none`, `length` or `modality_length`, LLaVA's and the paper's."""
+    pack: bool = False
+    """Lay the samples of a micro-batch in one row, without padding; losses and their weights stay the same."""
     on_bad_image: Literal["error", "skip"] = "error"
     """`skip` leaves out samples whose image is missing or was rejected by the cache, and says how many."""
+    on_cut_image: Literal["error", "drop"] = "error"
+    """`drop` ends a sample before the first image block that `max_length` would cut, and counts it as truncated."""
 
     @model_validator(mode="after")
     def _splits(self) -> "DataConfig":
         get_template(self.template)
+        get_grouping(self.grouping)
+        if not self.annotation_files:
+            raise ValueError("data.annotations names no file")
         if self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"data.batch_size={self.batch_size} is no multiple of data.micro_batch_size={self.micro_batch_size}"
             )
         return self
+
+    @property
+    def annotation_files(self) -> tuple[Path, ...]:
+        """`annotations`, one or several."""
+        return (self.annotations,) if isinstance(self.annotations, Path) else self.annotations
 
 
 class LoraSettings(_Config):
@@ -224,6 +242,10 @@ class TrainConfig(_Config):
         for name in self.also:
             if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name == MAIN or hasattr(nn.ModuleDict, name):
                 raise ValueError(f"also.{name}: give it another name, of lower-case letters, digits, - and _")
+        if self.data.pack and any(term.averaging == "release" for term in self.terms.values()):
+            raise ValueError(
+                "data.pack=true puts samples in one row, which averaging=release leaves out; choose one"
+            )
         return self
 
     @property

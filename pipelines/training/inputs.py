@@ -6,21 +6,20 @@ from typing import Any
 
 from stores import FeatureStore
 from stores.layout import MANIFEST
-from viral.data.annotations import Sample
+from viral.data.index import AnnotationIndex
 
 
 def describe_inputs(
-    annotations: Path, samples: list[Sample], cache: Path | None, store: FeatureStore | None
+    samples: AnnotationIndex, cache: Path | None, store: FeatureStore | None
 ) -> dict[str, Any]:
-    """Digests of the annotation file, of the samples in use and of the cache, and the cache's fingerprint."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(f"{sample.id}\n{sample.image}\n".encode())
-    with annotations.open("rb") as file:
-        annotations_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    """Digests of the annotation files, of which entries are in use and of the cache, and the cache's fingerprint."""
+    digests = [file.sha256 for file in samples.files]
     described: dict[str, Any] = {
-        "annotations": annotations_sha256,
-        "samples": {"count": len(samples), "sha256": digest.hexdigest()},
+        "annotations": digests[0] if len(digests) == 1 else digests,
+        "samples": {
+            "count": len(samples),
+            "sha256": hashlib.sha256(samples.rows.astype("<i8").tobytes()).hexdigest(),
+        },
         "cache": None,
     }
     if cache is not None and store is not None:

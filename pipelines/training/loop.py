@@ -108,7 +108,7 @@ def train_step(run: Run, backend: Backend, batches: Iterator[Batch | Exception],
         with backend.accumulate(last=micro == run.num_micro - 1):
             losses = _forward(run, backend, batch)
             backend.backward(losses.total / run.num_micro)
-        tally.add(losses, batch.ids, batch.num_tokens)
+        tally.add(losses, batch)
     means = tally.over_ranks(run.ranks, step, list(run.module.loss_terms))
     backend.step()
     return StepMetrics(
@@ -119,6 +119,7 @@ def train_step(run: Run, backend: Backend, batches: Iterator[Batch | Exception],
         skipped=means.skipped,
         lr=lr,
         tokens=means.tokens,
+        truncated=means.truncated,
         step_time=time.perf_counter() - started,
         data_wait=means.data_wait,
         peak_memory=means.peak_memory,
@@ -140,5 +141,9 @@ def _forward(run: Run, backend: Backend, batch: Batch) -> Losses:
     pixels_NCSS = normalise(move(batch.squares), run.dataset.encoding.pixels)
     targets = {name: run.decoders[name](move(codes)) for name, codes in batch.codes.items()}
     return backend.forward(
-        input_ids=move(batch.input_ids), labels=move(batch.labels), pixels=pixels_NCSS, targets=targets
+        input_ids=move(batch.input_ids),
+        labels=move(batch.labels),
+        pixels=pixels_NCSS,
+        targets=targets,
+        cu_seq_lens=None if batch.cu_seq_lens is None else torch.as_tensor(batch.cu_seq_lens),
     )

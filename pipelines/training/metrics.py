@@ -14,6 +14,7 @@ import torch
 
 from pipelines.progress import bar
 from pipelines.training.ranks import Ranks
+from viral.data.dataset import Batch
 from viral.errors import DataError
 from viral.mllm.aligned import MAIN, Losses
 
@@ -32,6 +33,8 @@ class StepMetrics:
     lr: float
     tokens: int
     """Of all ranks, without padding."""
+    truncated: int
+    """Samples cut at `data.max_length`."""
     step_time: float
     data_wait: float
     """Mean over ranks."""
@@ -55,6 +58,7 @@ class Means:
     terms: dict[str, float | None]
     skipped: int
     tokens: int
+    truncated: int
     data_wait: float
     peak_memory: int
 
@@ -70,17 +74,19 @@ class Tally:
     skipped: int = 0
     samples: list[list[str]] = field(default_factory=list)
     tokens: int = 0
+    truncated: int = 0
     data_wait: float = 0.0
 
-    def add(self, losses: Losses, samples: list[str], tokens: int) -> None:
+    def add(self, losses: Losses, batch: Batch) -> None:
         """Count one micro-batch."""
         self.totals.append(losses.total.detach())
         self.lms.append(losses.lm.detach())
         for name, loss in losses.terms.items():
             self.terms.setdefault(name, []).append(loss.detach())
         self.skipped += losses.skipped
-        self.samples.append(samples)
-        self.tokens += tokens
+        self.samples.append(batch.ids)
+        self.tokens += batch.num_tokens
+        self.truncated += batch.num_truncated
 
     def over_ranks(self, ranks: Ranks, step: int, names: Sequence[str]) -> Means:
         """Means over the micro-batches of all ranks, `names` being the terms that any of them may have.
@@ -94,7 +100,8 @@ class Tally:
         bad = [index for index, total in enumerate(totals) if not math.isfinite(total)]
         rows = ranks.gather(
             [
-                len(bad), sum(totals), sum(lms), len(totals), self.skipped, self.tokens, self.data_wait,
+                len(bad), sum(totals), sum(lms), len(totals), self.skipped, self.tokens, self.truncated,
+                self.data_wait,
                 *map(sum, terms), *map(len, terms), _peak_memory(ranks.device),
             ]
         )  # fmt: skip
@@ -103,7 +110,7 @@ class Tally:
                 f"Loss is {totals[bad[0]]} at step {step + 1} with samples {', '.join(self.samples[bad[0]][:8])}; "
                 "nothing was updated. Lower optim.lr, or look at these samples."
             )
-        num_bad, total, lm, count, skipped, tokens, wait, *rest = rows.sum(0).tolist()
+        num_bad, total, lm, count, skipped, tokens, truncated, wait, *rest = rows.sum(0).tolist()
         sums, counts = rest[: len(names)], rest[len(names) : 2 * len(names)]
         if num_bad and ranks.watch:
             ranks.watch.raise_cause()
@@ -115,6 +122,7 @@ class Tally:
             },
             skipped=int(skipped),
             tokens=int(tokens),
+            truncated=int(truncated),
             data_wait=wait / ranks.size,
             peak_memory=int(rows[:, -1].max()),
         )

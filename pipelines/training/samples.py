@@ -2,36 +2,45 @@
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from pipelines.training.config import DataConfig
 from stores import FeatureStore, load_plan
-from viral.data.annotations import Sample, resolve_image
-from viral.data.dataset import read_image_bytes
+from viral.data.conversation import get_template
+from viral.data.dataset import Encoding
+from viral.data.image_files import ImageFiles, reject_reason
+from viral.data.index import AnnotationIndex
 from viral.data.keys import key_function
-from viral.errors import CacheMismatchError, ConfigError, DataError, ImageError
+from viral.data.tokens import check_end_token
+from viral.errors import CacheMismatchError, ConfigError, DataError, ImageError, WeightsError
+from viral.mllm.student import Student
 
 log = logging.getLogger(__name__)
+LOOKUP_THREADS = 16
 
 
 def usable_samples(
-    samples: list[Sample], config: DataConfig, cache: Path | None, store: FeatureStore | None
-) -> list[Sample]:
-    """Samples whose image is there and, with a cache, has a record in it.
+    samples: AnnotationIndex, config: DataConfig, cache: Path | None, store: FeatureStore | None
+) -> AnnotationIndex:
+    """Samples all of whose images are there and, with a cache, have records in it.
 
     Raises:
         ConfigError: `data.on_bad_image=skip` without a cache, which alone knows what cannot be decoded.
-        DataError: there are unusable images and `data.on_bad_image=error`.
+        DataError: there are unusable images and `data.on_bad_image=error`, or a tar file is damaged.
         CacheMismatchError: the cache was built without some of the images.
     """
     if config.on_bad_image == "skip" and cache is None:
         raise ConfigError(
             "data.on_bad_image=skip needs --cache: its list of rejects says which images cannot be decoded."
         )
-    names = sorted({sample.image for sample in samples if sample.image is not None})
-    problems = {name: reason for name in names if (reason := _missing(config.images, name))}
+    files, names = ImageFiles(config.images), sorted(samples.image_names())
+    problems = _unusable(files, names)
     if cache is not None and store is not None:
-        problems |= _rejected(config.images, [name for name in names if name not in problems], cache, store)
+        problems |= _rejected(files, [name for name in names if name not in problems], cache, store)
     if not problems:
         return samples
     if config.on_bad_image == "error":
@@ -40,29 +49,70 @@ def usable_samples(
             f"{len(problems)} images cannot be used, first {name!r}: {reason}. "
             "Fix them, or set data.on_bad_image=skip."
         )
-    kept = [sample for sample in samples if sample.image not in problems]
+    kept = samples.without_images(problems)
     log.warning("left out %d samples with %d unusable images", len(samples) - len(kept), len(problems))
     return kept
 
 
-def _missing(root: Path, name: str) -> str | None:
+def sample_lengths(samples: AnnotationIndex, image_tokens: int) -> np.ndarray:
+    """Length [N] of each sample as sampling counts it: words, as LLaVA does, and the tokens of all images but one.
+
+    LLaVA compares samples of one modality only, whose one image makes no difference.
+    """
+    return samples.num_words + image_tokens * np.maximum(samples.num_images - 1, 0)
+
+
+def build_encoding(config: DataConfig, student: Student) -> Encoding:
+    """How samples become tensors for this student.
+
+    Raises:
+        ConfigError: the template does not belong to the student's tokenizer.
+        WeightsError: the tokenizer pads with a token the student does not have.
+    """
+    tokenizer, template = student.tokenizer, get_template(config.template)
+    vocab_size = student.model.get_input_embeddings().num_embeddings
+    check_end_token(tokenizer, template)
+    if tokenizer.pad_token_id >= vocab_size:
+        raise WeightsError(
+            f"the tokenizer pads with token {tokenizer.pad_token_id} ({tokenizer.pad_token!r}), the model has "
+            f"{vocab_size} embeddings; the tokenizer belongs to another model."
+        )
+    return Encoding(
+        tokenizer=tokenizer,
+        template=template,
+        image=student.image,
+        pixels=student.pixels,
+        max_length=config.max_length,
+        vocab_size=vocab_size,
+        image_mode=config.image_mode,
+        supervise_last_end=config.supervise_last_end,
+        drop_cut_images=config.on_cut_image == "drop",
+    )
+
+
+def _unusable(files: ImageFiles, names: list[str]) -> dict[str, str]:
+    """Reasons by image name. In threads: on a network disk each look-up waits for an answer."""
+    with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
+        reasons = pool.map(partial(_problem, files), names)
+        return {name: reason for name, reason in zip(names, reasons, strict=True) if reason}
+
+
+def _problem(files: ImageFiles, name: str) -> str | None:
     try:
-        path = resolve_image(root, name)
-        if not path.is_file():
-            return f"no such file under {root}"
-        return None if os.access(path, os.R_OK) else "no permission to read it"
-    except (ImageError, ValueError, OSError, RuntimeError) as error:  # a null byte, a loop of links
-        return str(error)
+        path = files.locate(name).path
+    except (ImageError, OSError) as error:
+        return reject_reason(error)
+    return None if os.access(path, os.R_OK) else "no permission to read it"
 
 
-def _rejected(root: Path, names: list[str], cache: Path, store: FeatureStore) -> dict[str, str]:
+def _rejected(files: ImageFiles, names: list[str], cache: Path, store: FeatureStore) -> dict[str, str]:
     """Reasons by image name. Only names the plan does not know (copies, renamed files) have to be hashed."""
     plan = load_plan(cache)
     planned = dict(zip(plan.paths, plan.keys, strict=True))
     key_of = key_function(plan.spec.fingerprint)
     rejected, absent = {}, []
     for name in names:
-        key = planned.get(name) or key_of(name, read_image_bytes(root, name))
+        key = planned.get(name) or key_of(name, files.read(name))
         if key in store.rejects:
             rejected[name] = store.rejects[key]
         elif key not in store:

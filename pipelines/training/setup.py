@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
+from pipelines.annotation_cache import open_annotations
 from pipelines.training.activations import set_checkpointing
 from pipelines.training.backends import resolve_backend
 from pipelines.training.caches import CachedTeacher, Caches, open_caches
@@ -16,18 +17,18 @@ from pipelines.training.config import ModelConfig, TrainConfig
 from pipelines.training.inputs import describe_cache, describe_inputs
 from pipelines.training.optim import build_optimizer, trainable
 from pipelines.training.ranks import Ranks, alone
-from pipelines.training.samples import usable_samples
+from pipelines.training.samples import build_encoding, sample_lengths, usable_samples
 from pipelines.training.targets import Decoder, check_geometry, make_decoder
 from pipelines.training.terms import build_terms, is_cosine
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
-from viral.data.annotations import Sample, read_annotations
-from viral.data.conversation import get_template
-from viral.data.dataset import Encoding, Example, InstructionDataset, collate
-from viral.data.sampler import micro_batches
+from viral.data.dataset import Example, InstructionDataset, collate
+from viral.data.index import AnnotationIndex
+from viral.data.sampler import SampleOrder
 from viral.errors import ConfigError, DataError
 from viral.mllm.aligned import MAIN, AlignedMllm
 from viral.mllm.assemble import assemble_student
 from viral.mllm.lora import add_lora, train_projector_only
+from viral.mllm.packing import use_packing
 from viral.mllm.student import Student, load_student
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Run:
     ranks: Ranks
     module: AlignedMllm
     optimizer: torch.optim.AdamW
+    samples: AnnotationIndex
     dataset: InstructionDataset
     pad_token_id: int
     num_steps: int
@@ -62,24 +64,22 @@ class Run:
 
     def loader(self, first_step: int) -> DataLoader[Example | Exception]:
         """Micro-batches from `first_step` on, in the order that (seed, step, rank) fixes."""
-        data, samples = self.config.data, self.dataset.samples
-        batches = micro_batches(
-            [sample.num_words for sample in samples],
-            [sample.image is not None for sample in samples],
+        data, samples = self.config.data, self.samples
+        order = SampleOrder(
+            sample_lengths(samples, self.dataset.encoding.image.count),
+            samples.num_images > 0,
             global_batch=data.batch_size,
             micro_batch=data.micro_batch_size,
             seed=self.config.seed,
-            first_step=first_step,
-            last_step=self.num_steps,
-            rank=self.ranks.rank,
-            world_size=self.ranks.size,
+            grouping=data.grouping,
         )
-        batch_bytes = data.micro_batch_size * (3 * self.dataset.encoding.pixels.size**2 + self.record_bytes)
-        shared = fits_shared_memory(batch_bytes, data.num_workers)
+        pixel_bytes = 3 * self.dataset.encoding.pixels.size**2
+        most_images = data.micro_batch_size * int(samples.num_images.max())
+        shared = fits_shared_memory(most_images * (pixel_bytes + self.record_bytes), data.num_workers)
         return DataLoader(
             self.dataset,
-            batch_sampler=list(batches),
-            collate_fn=partial(collate, pad_token_id=self.pad_token_id, shared=shared),
+            batch_sampler=order.micro_batches(first_step, self.num_steps, self.ranks.rank, self.ranks.size),
+            collate_fn=partial(collate, pad_token_id=self.pad_token_id, shared=shared, pack=data.pack),
             num_workers=data.num_workers,
             prefetch_factor=PREFETCH if data.num_workers else None,
             worker_init_fn=leave_signals_to_parent,
@@ -110,19 +110,15 @@ def build_run(config: TrainConfig, caches: Caches, ranks: Ranks | None = None) -
     specs = {name: target.store.manifest.spec for name, target in targets.items()}
     module = build_module(config, student, {name: spec.dim for name, spec in specs.items()})
     optimizer = build_optimizer(module, config.optim)
-    encoding = Encoding(
-        tokenizer=student.tokenizer,
-        template=get_template(config.data.template),
-        image=student.image,
-        pixels=student.pixels,
-        max_length=config.data.max_length,
-        image_mode=config.data.image_mode,
-    )
+    if config.data.pack:
+        use_packing(module.core.language_model)
+    encoding = build_encoding(config.data, student)
     run = Run(
         config=config,
         ranks=ranks,
         module=module,
         optimizer=optimizer,
+        samples=samples,
         dataset=InstructionDataset(
             samples, config.data.images, encoding, {name: target.target for name, target in targets.items()}
         ),
@@ -145,9 +141,9 @@ def build_run(config: TrainConfig, caches: Caches, ranks: Ranks | None = None) -
     return run
 
 
-def _samples(config: TrainConfig, teachers: Mapping[str, CachedTeacher]) -> list[Sample]:
+def _samples(config: TrainConfig, teachers: Mapping[str, CachedTeacher]) -> AnnotationIndex:
     """The samples that every cache allows."""
-    samples = read_annotations(config.data.annotations)
+    samples = open_annotations(config.data.annotation_files)
     for teacher in teachers.values() or [None]:
         path, store = (teacher.path, teacher.store) if teacher else (None, None)
         samples = usable_samples(samples, config.data, path, store)
@@ -156,12 +152,10 @@ def _samples(config: TrainConfig, teachers: Mapping[str, CachedTeacher]) -> list
 
 
 def _inputs(
-    config: TrainConfig, samples: list[Sample], teachers: Mapping[str, CachedTeacher]
+    config: TrainConfig, samples: AnnotationIndex, teachers: Mapping[str, CachedTeacher]
 ) -> dict[str, Any]:
     main = teachers.get(MAIN)
-    inputs = describe_inputs(
-        config.data.annotations, samples, main.path if main else None, main.store if main else None
-    )
+    inputs = describe_inputs(samples, main.path if main else None, main.store if main else None)
     return inputs | {
         f"cache {name}": describe_cache(teacher.path, teacher.store)
         for name, teacher in teachers.items()
@@ -187,8 +181,8 @@ def micro_batches_per_rank(config: TrainConfig, num_ranks: int) -> int:
     return count
 
 
-def _require_enough(samples: list[Sample], config: TrainConfig) -> None:
-    if config.terms and not any(sample.image for sample in samples):
+def _require_enough(samples: AnnotationIndex, config: TrainConfig) -> None:
+    if config.terms and not samples.num_images.any():
         raise DataError("No sample with a usable image is left, so there is nothing to align.")
     if len(samples) < config.data.batch_size:
         raise ConfigError(
@@ -197,13 +191,14 @@ def _require_enough(samples: list[Sample], config: TrainConfig) -> None:
 
 
 def _log_plan(run: Run) -> None:
-    data, ranks = run.config.data, run.ranks.size
+    data, samples, ranks = run.config.data, run.samples, run.ranks.size
     sizes = [parameter.numel() for parameter in trainable(run.module).values()]
     log.info(
-        "%d samples; global batch %d = %d samples x %d ranks x %d micro-batches; %d steps (%d an epoch); "
-        "training %.2f M parameters in %d tensors",
-        len(run.dataset), data.batch_size, data.micro_batch_size, ranks, run.num_micro, run.num_steps,
-        len(run.dataset) // data.batch_size, sum(sizes) / 1e6, len(sizes),
+        "%d samples (%d text only, %d without an answer); global batch %d = %d samples x %d ranks x %d micro-batches; "
+        "%d steps (%d an epoch); training %.2f M parameters in %d tensors",
+        len(samples), int((samples.num_images == 0).sum()), samples.num_unanswered,
+        data.batch_size, data.micro_batch_size, ranks, run.num_micro,
+        run.num_steps, len(samples) // data.batch_size, sum(sizes) / 1e6, len(sizes),
     )  # fmt: skip
 
 

@@ -35,14 +35,29 @@ def test_text_only_leading_answer_and_open_question(tmp_path: Path):
         {"from": "human", "value": "never answered"},
     ]
     (sample,) = read_annotations(write(tmp_path, [{"id": 7, "model": "", "conversations": turns}]))
-    assert sample == Sample("7", None, (("one two", "three"),))
+    assert sample == Sample("7", (), (("one two", "three"),))
     assert sample.num_words == 3
 
 
 def test_without_an_image_the_tag_is_text(tmp_path: Path):
     (sample,) = read_annotations(write(tmp_path, change(image=None)))
-    assert sample.image is None
+    assert sample.images == ()
     assert "<image>" in sample.turns[0][0]
+
+
+def test_several_images_in_the_order_of_their_tags(tmp_path: Path):
+    turns = [
+        {"from": "human", "value": "<image> or <image>?"}, {"from": "gpt", "value": "The first."},
+        {"from": "human", "value": "And <image>"}, {"from": "gpt", "value": "No."},
+    ]  # fmt: skip
+    (sample,) = read_annotations(write(tmp_path, change(image=["a", "b", "a"], conversations=turns)))
+    assert sample.images == ("a", "b", "a")
+
+
+def test_a_tag_in_a_question_that_is_not_used_does_not_count(tmp_path: Path):
+    turns = [*ENTRY["conversations"], {"from": "human", "value": "And <image>?"}]
+    (sample,) = read_annotations(write(tmp_path, change(conversations=turns)))
+    assert len(sample.turns) == 1
 
 
 def change(**changes):
@@ -56,7 +71,14 @@ def change(**changes):
         ([], "no list of conversations"),
         ([3], "no 'conversations' list"),
         (change(conversations=None), "no 'conversations' list"),
-        (change(image=["a", "b"]), "'image' is list"),
+        (change(image=["a", "b"]), "1 <image> tags for 2 images"),
+        (change(image=["a", 1]), "'image' is list of int, str"),
+        (change(image={"path": "a"}), "'image' is dict"),
+        (
+            change(conversations=[{"from": "human", "value": "<image>"}, {"from": "gpt", "value": 3}]),
+            "a turn is not",
+        ),
+        (change(conversations=[{"from": "human"}, {"from": "gpt", "value": "y"}]), "a turn is not"),
         (
             change(conversations=[{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]),
             "0 <image> tags for one image",

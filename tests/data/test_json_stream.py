@@ -83,7 +83,7 @@ def test_a_broken_value_is_not_searched_for_to_the_end_of_the_file(tmp_path):
     path.write_text('["' + "never closed " * 10_000)
     with patch.multiple(json_stream, CHUNK_CHARS=1000, MAX_VALUE_CHARS=5000), path.open() as file:
         with pytest.raises(ValueError, match="Unterminated"):
-            list(json_stream._values(file, path))
+            list(json_stream._entries(file, path, 0))
         assert len(file.read()) > 100_000
 
 

@@ -32,13 +32,13 @@ def test_layout_is_llavas(folder: Path) -> None:
     assert 0 < len(text_only) < 0.2 * NUM_SAMPLES
     assert all(entry["model"] == "" for entry in text_only)
     assert {len(sample.turns) for sample in samples} >= {1, 2, 3, 4}
-    tagged = [sample.turns[0][0] for sample in samples if sample.image]
+    tagged = [sample.turns[0][0] for sample in samples if sample.images]
     assert {question.startswith("<image>\n") for question in tagged} == {True, False}
     assert any(SHORT_SUFFIX in question for question in tagged)
 
 
 def test_pictures_are_there_and_none_is_left_over(folder: Path) -> None:
-    named = {sample.image for sample in read_annotations(folder / ANNOTATIONS) if sample.image}
+    named = {sample.images[0] for sample in read_annotations(folder / ANNOTATIONS) if sample.images}
     found = {str(path.relative_to(folder / IMAGES)) for path in (folder / IMAGES).rglob("*.jpg")}
     assert named == found
     sizes = {Image.open(folder / IMAGES / name).size for name in named}
@@ -57,7 +57,7 @@ def test_answers_are_true_of_the_pictures(tmp_path: Path, monkeypatch: pytest.Mo
     drawn: list[Scene] = []
     monkeypatch.setattr(instructions, "draw", lambda scene: drawn.append(scene) or draw(scene))
     path = write_instructions(tmp_path / "train", num_samples=60)
-    samples = [sample for sample in read_annotations(path) if sample.image]
+    samples = [sample for sample in read_annotations(path) if sample.images]
     checked = 0
     for sample, scene in zip(samples, drawn, strict=True):
         for question, answer in sample.turns:

@@ -53,7 +53,7 @@ def _check(result, num_records=32):
 def test_photographs_are_valid_llava_data(photos):
     samples = read_annotations(photos / "photos.json")
     assert 30 <= len(samples) <= 60
-    assert sum(sample.image is None for sample in samples) == 2
+    assert sum(not sample.images for sample in samples) == 2
     assert (photos / "images" / "gif_inside.jpg").read_bytes().startswith(b"GIF")
     portrait = decode_image(photos / "images" / "portrait.jpg")
     assert portrait.width > portrait.height, (

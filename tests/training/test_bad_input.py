@@ -58,7 +58,7 @@ def test_no_cache_unfinished_cache_and_foreign_folder(config, world, tmp_path: P
 def test_settings_that_contradict_the_world(config, world, tmp_path: Path):
     with pytest.raises(ConfigError, match="seed"):
         with_overrides(config, {"seed": -1})
-    refused(config, world, tmp_path, DataError, "embedded null|no such file", **null_byte(tmp_path))
+    refused(config, world, tmp_path, DataError, "leaves the image root, or is no path", **null_byte(tmp_path))
 
 
 def null_byte(folder: Path) -> dict[str, str]:

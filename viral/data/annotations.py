@@ -1,4 +1,4 @@
-"""LLaVA's annotation format: a JSON list (or JSON lines) of conversations, each with at most one image."""
+"""LLaVA's annotation format: a JSON list (or JSON lines) of conversations about no, one or several images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from viral.data.conversation import IMAGE_TAG
-from viral.data.json_stream import json_values
+from viral.data.json_stream import Entry, json_entries
 from viral.errors import DataError, ImageError
 
 _EXAMPLE = (
@@ -17,10 +17,10 @@ _EXAMPLE = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One conversation: its id, the image path as written (None: text only), question/answer turns."""
+    """One conversation: its id, image paths as written, in the order of their tags (none: text only), turns."""
 
     id: str
-    image: str | None
+    images: tuple[str, ...]
     turns: tuple[tuple[str, str], ...]
 
     @property
@@ -40,9 +40,14 @@ def iter_annotations(path: Path) -> Iterator[Sample]:
     Raises:
         DataError: missing file, broken JSON, or an entry that is not a LLaVA conversation.
     """
+    return (sample for sample, _ in iter_entries(path))
+
+
+def iter_entries(path: Path) -> Iterator[tuple[Sample, Entry]]:
+    """`iter_annotations`, each sample with its place in the file."""
     index = -1
-    for index, entry in enumerate(json_values(path)):
-        yield _sample(entry, f"{path} entry {index}")
+    for index, entry in enumerate(json_entries(path)):
+        yield parse_sample(entry.value, f"{path} entry {index}"), entry
     if index < 0:
         raise DataError(f"{path} holds no list of conversations. Expected entries like {_EXAMPLE}")
 
@@ -60,12 +65,15 @@ def resolve_image(root: Path, relative: str) -> Path:
     return resolved
 
 
-def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - this is the border where JSON becomes typed
+def parse_sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - this is the border where JSON becomes typed
+    """A sample from what JSON holds; `where` begins the message of an error.
+
+    Raises:
+        DataError: no LLaVA conversation.
+    """
     if not isinstance(entry, dict) or not isinstance(entry.get("conversations"), list):
         raise DataError(f"{where} has no 'conversations' list. Expected {_EXAMPLE}")
-    image = entry.get("image")
-    if image is not None and not isinstance(image, str):
-        raise DataError(f"{where}: 'image' is {type(image).__name__}, expected one path as a string.")
+    images = _images(entry.get("image"), where)
     values: list[str] = []
     for message in entry["conversations"]:
         speaker = message.get("from") if isinstance(message, dict) else None
@@ -81,7 +89,20 @@ def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - this is the bor
     turns = tuple(zip(values[::2], values[1::2], strict=False))
     if not turns:
         raise DataError(f"{where}: no question with an answer.")
-    num_tags = sum(value.count(IMAGE_TAG) for value in values)
-    if image is not None and num_tags != 1:  # without an image the tag is text like any other
-        raise DataError(f"{where}: {num_tags} {IMAGE_TAG} tags for one image, expected one.")
-    return Sample(str(entry.get("id", "")), image, turns)
+    num_tags = sum(text.count(IMAGE_TAG) for turn in turns for text in turn)
+    if images and num_tags != len(images):  # without an image the tag is text like any other
+        found = "one image" if len(images) == 1 else f"{len(images)} images"
+        raise DataError(f"{where}: {num_tags} {IMAGE_TAG} tags for {found}, expected one for each image.")
+    return Sample(str(entry.get("id", "")), images, turns)
+
+
+def _images(value: Any, where: str) -> tuple[str, ...]:  # noqa: ANN401 - as above
+    if value is None or isinstance(value, str):
+        return () if value is None else (value,)
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    found = ", ".join(sorted({type(name).__name__ for name in value})) if isinstance(value, list) else ""
+    raise DataError(
+        f"{where}: 'image' is {type(value).__name__}{f' of {found}' if found else ''}, "
+        "expected one path as a string, or a list of them."
+    )

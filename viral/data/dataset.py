@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from viral.data.annotations import Sample, resolve_image
+from viral.data.annotations import Sample
 from viral.data.conversation import Template
+from viral.data.image_files import ImageFiles, reject_reason
 from viral.data.images import PixelSpec, decode_image, mean_fill, to_square
 from viral.data.keys import KeyOf, content_key
-from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue
+from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue, truncate
 from viral.errors import DataError, ImageError
 
 if TYPE_CHECKING:
@@ -36,18 +37,23 @@ class Target(NamedTuple):
 
 @dataclass(slots=True)
 class Example:
-    """One tokenised sample; square uint8 [S, S, 3] and codes [T, W] by term only if it has an image."""
+    """One tokenised sample; squares uint8 [S, S, 3] and codes [T, W] by term, one of each for each of its images."""
 
     id: str
     input_ids: list[int]
     labels: list[int]
-    square: np.ndarray | None
-    codes: dict[str, np.ndarray]
+    squares: list[np.ndarray]
+    codes: dict[str, list[np.ndarray]]
+    is_truncated: bool
+    """By `max_length`."""
 
 
 @dataclass(slots=True)
 class Batch:
     """Right-padded ids and labels [B, L]; squares uint8 [N, S, S, 3]; codes [N, T, W] by term, if any.
+
+    Or packed: B is 1, the row holds one sample after the other, and `cu_seq_lens` [samples + 1] says where each begins
+    and the last one ends; it stays in the host's memory, where the loop over samples is.
 
     Arrays instead of tensors where shared memory is too small to hand tensors over.
     """
@@ -59,6 +65,9 @@ class Batch:
     codes: dict[str, torch.Tensor | np.ndarray]
     num_tokens: int
     """Without padding."""
+    num_truncated: int = 0
+    """Samples that were cut at `max_length`."""
+    cu_seq_lens: torch.Tensor | np.ndarray | None = None
 
     def pin_memory(self) -> "Batch":
         """Page-locked tensors; called by the data loader where it feeds a GPU."""
@@ -77,7 +86,11 @@ class Encoding:
     image: ImageTokens
     pixels: PixelSpec
     max_length: int
+    vocab_size: int
+    """Rows of the model's embedding; the image token alone may lie beyond them."""
     image_mode: str = "pad"
+    supervise_last_end: bool = True
+    drop_cut_images: bool = False
 
 
 class InstructionDataset(Dataset[Example | Exception]):
@@ -90,63 +103,75 @@ class InstructionDataset(Dataset[Example | Exception]):
         encoding: Encoding,
         targets: Mapping[str, Target],
     ) -> None:
-        self.samples, self.image_root = samples, image_root
+        self.samples, self.files = samples, ImageFiles(image_root)
         self.encoding, self.targets = encoding, targets
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Example | Exception:
-        sample = self.samples[index]
+        name = f"number {index}"
         try:
+            sample = self.samples[index]
+            name = f"{sample.id!r} (image {', '.join(sample.images) or None})"
             return self._example(sample)
         except (ImageError, DataError) as error:
-            return DataError(f"sample {sample.id!r} (image {sample.image}): {error}")
-        except (
-            KeyError,
-            ValueError,
-            OSError,
-        ) as error:  # a store's own errors: unknown key, rejected, damaged
-            return error
+            return DataError(f"sample {name}: {error}")
+        except (KeyError, ValueError, OSError) as error:
+            return error  # a store's own: unknown key, rejected, damaged
 
     def _example(self, sample: Sample) -> Example:
         encoding = self.encoding
-        input_ids, labels = encode_dialogue(
-            list(sample.turns),
+        image = encoding.image if sample.images else None
+        whole_ids, whole_labels = encode_dialogue(
+            sample.turns,
             encoding.tokenizer,
             encoding.template,
-            encoding.image if sample.image is not None else None,
-            encoding.max_length,
+            image,
+            supervise_last_end=encoding.supervise_last_end,
         )
-        if sample.image is None:
-            return Example(sample.id, input_ids, labels, None, {})
-        data = read_image_bytes(self.image_root, sample.image)
-        fill = mean_fill(encoding.pixels.mean)
-        square = to_square(decode_image(data), encoding.pixels.size, encoding.image_mode, fill)
-        codes = {
-            name: target.reader.read(target.key_of(sample.image, data))
-            for name, target in self.targets.items()
-        }
-        return Example(sample.id, input_ids, labels, square, codes)
+        input_ids, labels = truncate(
+            whole_ids, whole_labels, image, encoding.max_length, drop_images=encoding.drop_cut_images
+        )
+        self._check_ids(input_ids)
+        images = sample.images[: input_ids.count(encoding.image.id) // encoding.image.count]
+        datas = [self._read(name) for name in images]
+        return Example(
+            sample.id,
+            input_ids,
+            labels,
+            squares=[self._square(data) for data in datas],
+            codes={
+                term: [reader.read(key_of(name, data)) for name, data in zip(images, datas, strict=True)]
+                for term, (reader, key_of) in self.targets.items()
+            },
+            is_truncated=len(input_ids) < len(whole_ids),
+        )
 
+    def _read(self, name: str) -> bytes:
+        try:
+            return self.files.read(name)
+        except OSError as error:
+            raise ImageError(f"{name!r}: {reject_reason(error)}") from error
 
-def read_image_bytes(root: Path, relative: str) -> bytes:
-    """Bytes of an annotated image.
+    def _square(self, data: bytes) -> np.ndarray:
+        pixels = self.encoding.pixels
+        return to_square(decode_image(data), pixels.size, self.encoding.image_mode, mean_fill(pixels.mean))
 
-    Raises:
-        ImageError: outside the root, missing or unreadable.
-    """
-    path = resolve_image(root, relative)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    def _check_ids(self, input_ids: list[int]) -> None:
+        encoding = self.encoding
+        beyond = [token for token in input_ids if token >= encoding.vocab_size and token != encoding.image.id]
+        if beyond:
+            raise DataError(
+                f"token {beyond[0]} ({encoding.tokenizer.convert_ids_to_tokens(beyond[0])!r}) is out of range of the "
+                f"model's {encoding.vocab_size} embeddings; the tokenizer belongs to another model."
+            )
 
 
 def collate(
-    examples: list[Example | Exception], pad_token_id: int, *, shared: bool = True
+    examples: list[Example | Exception], pad_token_id: int, *, shared: bool = True, pack: bool = False
 ) -> Batch | Exception:
-    """Right-pad examples into a batch; the first error among them takes the batch's place.
+    """Right-pad examples into a batch, or pack them; the first error among them takes the batch's place.
 
     Tensors leave a worker through shared memory, arrays (`shared=False`) through a pipe.
     """
@@ -155,21 +180,35 @@ def collate(
         if isinstance(example, Exception):
             return example
         good.append(example)
-    length = max(len(example.input_ids) for example in good)
-    input_ids = np.full((len(good), length), pad_token_id)
-    labels = np.full((len(good), length), IGNORE)
-    for row, example in enumerate(good):
-        size = len(example.input_ids)
-        input_ids[row, :size] = example.input_ids
-        labels[row, :size] = example.labels
-    squares = [example.square for example in good if example.square is not None]
-    codes = [example.codes for example in good if example.codes]
+    lengths = [len(example.input_ids) for example in good]
+    input_ids, labels = _packed(good) if pack else _padded(good, max(lengths), pad_token_id)
+    squares = [square for example in good for square in example.squares]
+    codes = {term: [code for example in good for code in example.codes[term]] for term in good[0].codes}
     wrap = torch.from_numpy if shared else np.asarray
     return Batch(
         ids=[example.id for example in good],
         input_ids=wrap(input_ids),
         labels=wrap(labels),
         squares=wrap(np.stack(squares) if squares else np.empty((0, 1, 1, 3), np.uint8)),
-        codes={name: wrap(np.stack([of[name] for of in codes])) for name in (codes[0] if codes else ())},
-        num_tokens=sum(len(example.input_ids) for example in good),
+        codes={term: wrap(np.stack(of_images)) for term, of_images in codes.items() if of_images},
+        num_tokens=sum(lengths),
+        num_truncated=sum(example.is_truncated for example in good),
+        cu_seq_lens=wrap(np.cumsum([0, *lengths], dtype=np.int32)) if pack else None,
     )
+
+
+def _padded(examples: list[Example], length: int, pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:
+    input_ids = np.full((len(examples), length), pad_token_id)
+    labels = np.full((len(examples), length), IGNORE)
+    for row, example in enumerate(examples):
+        size = len(example.input_ids)
+        input_ids[row, :size] = example.input_ids
+        labels[row, :size] = example.labels
+    return input_ids, labels
+
+
+def _packed(examples: list[Example]) -> tuple[np.ndarray, np.ndarray]:
+    # Nothing predicts a sample's first token; in a packed row the last token of the sample before it would.
+    labels = [[IGNORE, *example.labels[1:]] for example in examples]
+    ids = [example.input_ids for example in examples]
+    return np.concatenate(ids)[None], np.concatenate(labels)[None]

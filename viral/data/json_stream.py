@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from viral.errors import DataError
 
@@ -16,7 +16,23 @@ MAX_CUT_NUMBER = 2
 _SPACE = " \t\n\r"
 
 
+BOM = b"\xef\xbb\xbf"
+
+
+class Entry(NamedTuple):
+    """One value, and the bytes of the file that it was read from."""
+
+    value: Any
+    offset: int
+    size: int
+
+
 def json_values(path: Path) -> Iterator[Any]:
+    """`json_entries` without their places; raises as it does."""
+    return (entry.value for entry in json_entries(path))
+
+
+def json_entries(path: Path) -> Iterator[Entry]:
     """Values of a JSON list, or, in a `.jsonl` file that does not start with "[", of its lines.
 
     Raises:
@@ -26,9 +42,11 @@ def json_values(path: Path) -> Iterator[Any]:
         raise DataError(f"No annotation file at {path}. Give a LLaVA .json or .jsonl file with --data.")
     count = 0
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            for value in _values(file, path):
-                yield value
+        with path.open("rb") as raw:
+            start = len(BOM) if raw.read(len(BOM)) == BOM else 0
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for entry in _entries(file, path, start):
+                yield entry
                 count += 1
     except DataError:
         raise
@@ -40,20 +58,28 @@ def json_values(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _values(file: TextIO, path: Path) -> Iterator[Any]:
-    reader = _Reader(file)
+def _entries(file: TextIO, path: Path, start: int) -> Iterator[Entry]:
+    reader = _Reader(file, start)
     if reader.peek() == "[":
         return _items(reader)
     if path.suffix == ".jsonl":
         file.seek(0)
-        return (json.loads(line) for line in file if not line.isspace())
+        return _lines(file, start)
     raise DataError(
         f"{path} holds no list of conversations: expected '[', found {reader.peek() or 'nothing'!r}; "
         "if it has one entry a line, name it .jsonl."
     )
 
 
-def _items(reader: "_Reader") -> Iterator[Any]:
+def _lines(file: TextIO, offset: int) -> Iterator[Entry]:
+    for line in file:
+        size = _num_bytes(line)
+        if not line.isspace():
+            yield Entry(json.loads(line), offset, size)
+        offset += size
+
+
+def _items(reader: "_Reader") -> Iterator[Entry]:
     reader.take()
     if reader.peek() == "]":
         return
@@ -68,11 +94,16 @@ def _items(reader: "_Reader") -> Iterator[Any]:
         raise ValueError(f"found {rest!r} after the closing ']'")
 
 
+def _num_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
 class _Reader:
     """Text that is read further whenever it runs out."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, offset: int) -> None:
         self._file, self._text, self._place = file, "", 0
+        self._offset = offset  # of `_place`, in bytes of the file
         self._decode = json.JSONDecoder().raw_decode
 
     def peek(self) -> str:
@@ -81,17 +112,17 @@ class _Reader:
             while self._place < len(self._text):
                 if self._text[self._place] not in _SPACE:
                     return self._text[self._place]
-                self._place += 1
+                self._go(self._place + 1)
             if not self._more():
                 return ""
 
     def take(self) -> str:
         """Like `peek`, and go past it."""
         character = self.peek()
-        self._place += len(character)
+        self._go(self._place + len(character))
         return character
 
-    def value(self) -> Any:  # noqa: ANN401 - anything JSON can hold
+    def value(self) -> Entry:
         """The next value; one that does not parse may just go on in the next chunk.
 
         Raises:
@@ -106,8 +137,13 @@ class _Reader:
                     raise
                 continue
             if len(self._text) - end > MAX_CUT_NUMBER or not self._more():
-                self._place = end
-                return value
+                offset = self._offset
+                self._go(end)
+                return Entry(value, offset, self._offset - offset)
+
+    def _go(self, place: int) -> None:
+        self._offset += _num_bytes(self._text[self._place : place])
+        self._place = place
 
     def _more(self) -> bool:
         """Read on; doubling keeps the work of parsing a long value again linear."""

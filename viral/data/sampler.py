@@ -1,89 +1,126 @@
-"""Sample order as a pure function of (seed, epoch): grouped by modality and length, resumable at any step.
+"""Sample order as a pure function of (seed, step, rank): grouped by modality and length, resumable at any step.
 
 Follows LLaVA's modality-length grouping (release, llava_trainer.py:38-148): each global batch holds
 samples of one modality, dealt into micro-batches of similar total length, in random order.
+
+An epoch is a permutation cut into global batches; a global batch is dealt into micro-batches only when its step comes.
+Neither knows of ranks: rank r of W takes micro-batches r, r + W, ... of a step, so any number of ranks that divides
+them sees the same steps.
 """
 
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from viral.errors import ConfigError
+from viral.errors import ConfigError, UnknownNameError
 
 
-def epoch_order(
-    lengths: Sequence[int],
-    has_image: Sequence[bool],
-    global_batch: int,
-    micro_batch: int,
-    seed: int,
-    epoch: int,
-) -> np.ndarray:
-    """Sample indices [num_steps, num_micro_batches, micro_batch] of one epoch; each sample at most once.
+class Grouping(NamedTuple):
+    """What the samples of a global batch share, and how it is dealt into micro-batches."""
 
-    Samples that fill no whole global batch of their modality are merged into mixed ones, put last; what
-    then remains (fewer than one global batch) is left out of this epoch, another part in each epoch.
+    by_modality: bool
+    """Global batches are all images or all text."""
+    by_length: bool
+    """Micro-batches are of similar total length; otherwise they are dealt by chance."""
+
+
+GROUPINGS: Mapping[str, Grouping] = {
+    "none": Grouping(by_modality=False, by_length=False),
+    "length": Grouping(by_modality=False, by_length=True),
+    "modality_length": Grouping(by_modality=True, by_length=True),  # the paper's
+}
+
+
+def get_grouping(name: str) -> Grouping:
+    """Look a grouping up by name.
 
     Raises:
-        ConfigError: fewer samples than one global batch.
+        UnknownNameError: no such grouping.
     """
-    if len(lengths) < global_batch:
-        raise ConfigError(
-            f"{len(lengths)} samples do not fill one global batch of {global_batch}; lower data.batch_size."
-        )
-    assert global_batch % micro_batch == 0
-    rng = np.random.default_rng([seed, epoch])
-    length_N, image_N = np.asarray(lengths), np.asarray(has_image, dtype=bool)
-    grouped: list[np.ndarray] = []
-    leftover: list[np.ndarray] = []
-    for modality in (True, False):
-        shuffled = rng.permutation(np.flatnonzero(image_N == modality))
-        whole = len(shuffled) // global_batch * global_batch
-        grouped += list(shuffled[:whole].reshape(-1, global_batch))
-        leftover.append(shuffled[whole:])
-    rng.shuffle(grouped)
-    rest = rng.permutation(np.concatenate(leftover))
-    whole = len(rest) // global_batch * global_batch
-    grouped += list(rest[:whole].reshape(-1, global_batch))
-    return np.stack([_deal(batch, length_N, global_batch // micro_batch) for batch in grouped])
+    if name not in GROUPINGS:
+        raise UnknownNameError("grouping of samples", name, list(GROUPINGS))
+    return GROUPINGS[name]
 
 
-def _deal(batch: np.ndarray, length_N: np.ndarray, num_chunks: int) -> np.ndarray:
-    """Deal a global batch, longest first, each to the so far shortest micro-batch that has room."""
-    size = len(batch) // num_chunks
-    chunks: list[list[int]] = [[] for _ in range(num_chunks)]
-    totals = [0] * num_chunks
-    for index in sorted(batch, key=lambda index: -length_N[index]):
-        shortest = min((c for c in range(num_chunks) if len(chunks[c]) < size), key=lambda c: totals[c])
-        chunks[shortest].append(int(index))
-        totals[shortest] += int(length_N[index])
-    return np.array(chunks)
+class SampleOrder:
+    """The order of a run's N samples, any step of which can be asked for.
 
-
-def micro_batches(
-    lengths: Sequence[int],
-    has_image: Sequence[bool],
-    *,
-    global_batch: int,
-    micro_batch: int,
-    seed: int,
-    first_step: int,
-    last_step: int,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Iterator[list[int]]:
-    """Micro-batches of this rank for steps [first_step, last_step), epochs following one another.
-
-    Knows nothing of what came before `first_step`, so a resumed run sees the samples it would have seen.
+    In an epoch each sample comes at most once. Samples that fill no whole global batch of their modality are merged
+    into mixed ones, put last; what then remains (fewer than one global batch) is left out, another part in each epoch.
     """
-    order, cached_epoch = np.empty(0), -1
-    steps_per_epoch = max(1, len(lengths) // global_batch)  # LLaVA's 665,298 samples at 128: 5,197
-    for step in range(first_step, last_step):
-        epoch, index = divmod(step, steps_per_epoch)
-        if epoch != cached_epoch:
-            order, cached_epoch = (
-                epoch_order(lengths, has_image, global_batch, micro_batch, seed, epoch),
-                epoch,
+
+    def __init__(
+        self,
+        length_N: np.ndarray,
+        image_N: np.ndarray,
+        *,
+        global_batch: int,
+        micro_batch: int,
+        seed: int,
+        grouping: str = "modality_length",
+    ) -> None:
+        """`length_N`: how long each sample is, in any unit; `image_N`: whether it has images.
+
+        Raises:
+            ConfigError: fewer samples than one global batch.
+            UnknownNameError: no such grouping.
+        """
+        assert global_batch % micro_batch == 0
+        if len(length_N) < global_batch:
+            raise ConfigError(
+                f"{len(length_N)} samples do not fill one global batch of {global_batch}; lower data.batch_size."
             )
-        for chunk in order[index][rank::world_size]:
-            yield chunk.tolist()
+        self.length_N, self.image_N = length_N, np.asarray(image_N, dtype=bool)
+        self.global_batch, self.micro_batch, self.seed = global_batch, micro_batch, seed
+        self.grouping = get_grouping(grouping)
+        self.steps_per_epoch = len(length_N) // global_batch  # LLaVA's 665,298 samples at 128: 5,197
+        self._epoch, self._batches = -1, np.empty((0, global_batch), np.int64)
+
+    def step(self, step: int) -> np.ndarray:
+        """Sample numbers [global_batch / micro_batch, micro_batch] of a step; epochs follow one another."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, self.epoch(epoch)
+        num_micro = self.global_batch // self.micro_batch
+        batch = self._batches[index]
+        return self._deal(batch, num_micro) if self.grouping.by_length else batch.reshape(num_micro, -1)
+
+    def epoch(self, epoch: int) -> np.ndarray:
+        """Sample numbers [steps_per_epoch, global_batch] of an epoch, not yet dealt into micro-batches."""
+        rng = np.random.default_rng([self.seed, epoch])
+        groups = [self.image_N, ~self.image_N] if self.grouping.by_modality else [np.ones_like(self.image_N)]
+        whole: list[np.ndarray] = []
+        rest: list[np.ndarray] = []
+        for group_N in groups:
+            batches, left = self._cut(rng.permutation(np.flatnonzero(group_N)))
+            whole += batches
+            rest.append(left)
+        rng.shuffle(whole)
+        mixed, _ = self._cut(rng.permutation(np.concatenate(rest)))
+        return np.stack(whole + mixed)
+
+    def micro_batches(
+        self, first_step: int, last_step: int, rank: int = 0, world_size: int = 1
+    ) -> Iterator[list[int]]:
+        """This rank's micro-batches of steps [first_step, last_step), whatever came before `first_step`."""
+        for step in range(first_step, last_step):
+            yield from self.step(step)[rank::world_size].tolist()
+
+    def _cut(self, samples: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Whole global batches, and what is left."""
+        end = len(samples) // self.global_batch * self.global_batch
+        return list(samples[:end].reshape(-1, self.global_batch)), samples[end:]
+
+    def _deal(self, batch: np.ndarray, num_chunks: int) -> np.ndarray:
+        """Deal a global batch, longest first, each to the so far shortest micro-batch that has room."""
+        chunks: list[list[int]] = [[] for _ in range(num_chunks)]
+        shortest = [(0, number) for number in range(num_chunks)]
+        lengths = self.length_N[batch]
+        for place in np.argsort(-lengths, kind="stable").tolist():
+            total, number = heapq.heappop(shortest)
+            chunks[number].append(int(batch[place]))
+            if len(chunks[number]) < self.micro_batch:
+                heapq.heappush(shortest, (total + int(lengths[place]), number))
+        return np.array(chunks)

@@ -2,11 +2,12 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from viral.data.conversation import IMAGE_TAG, Template, with_image
-from viral.errors import DataError
+from viral.data.conversation import IMAGE_TAG, TEMPLATES, Template, with_image
+from viral.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,18 +41,17 @@ def encode_prompt(text: str, tokenizer: "PreTrainedTokenizerBase", image: ImageT
 
 
 def encode_dialogue(
-    turns: list[tuple[str, str]],
+    turns: Sequence[tuple[str, str]],
     tokenizer: "PreTrainedTokenizerBase",
     template: Template,
     image: ImageTokens | None,
-    max_length: int,
+    *,
+    supervise_last_end: bool = True,
 ) -> tuple[list[int], list[int]]:
     """(input ids, labels) of question/answer turns; only answers and their end tokens are supervised.
 
-    Longer texts are cut at `max_length` tokens. Without an image the tag is text like any other.
-
-    Raises:
-        DataError: the cut would go through the image block.
+    Without an image the tag is text like any other. The release leaves out the end of the last turn where the
+    template is `qwen_2` (`supervise_last_end=False`), so that one-turn samples never teach a Qwen to stop.
     """
     text, spans = "", []
     for index, (question, answer) in enumerate(turns):
@@ -60,6 +60,9 @@ def encode_dialogue(
         spoken = template.answer(answer)
         spans.append((len(text), len(text) + len(spoken)))
         text += spoken
+    if not supervise_last_end:
+        first, last = spans[-1]
+        spans[-1] = (first, max(first, last - len(template.end)))
     pieces = _pieces(text, tokenizer, image)
     ids = [token for token, _, _ in pieces]
     # A sentencepiece token swallows the blank before the answer, so a token belongs to the answer if it *ends* in it.
@@ -67,12 +70,50 @@ def encode_dialogue(
         token if any(first < end <= last for first, last in spans) and start < end else IGNORE
         for token, start, end in pieces
     ]
-    if image and image.id in ids[max_length:]:
-        raise DataError(
-            f"the image block of {image.count} tokens does not fit: it would be cut at max_length={max_length}; "
-            f"raise data.max_length to at least {len(ids) - ids[::-1].index(image.id)}."
+    return ids, labels
+
+
+def truncate(
+    ids: list[int],
+    labels: list[int],
+    image: ImageTokens | None,
+    max_length: int,
+    *,
+    drop_images: bool = False,
+) -> tuple[list[int], list[int]]:
+    """The first `max_length` tokens; never a part of an image block.
+
+    With `drop_images` a sample ends before the first image block that does not fit whole.
+
+    Raises:
+        DataError: an image block does not fit, and `drop_images` is False.
+    """
+    if len(ids) <= max_length:
+        return ids, labels
+    end = max_length
+    if image is not None:
+        starts = [place for place, token in enumerate(ids) if token == image.id][:: image.count]
+        beyond = [start for start in starts if start + image.count > max_length]
+        if beyond and not drop_images:
+            raise DataError(
+                f"an image block of {image.count} tokens does not fit: it would be cut at max_length={max_length}; "
+                f"raise data.max_length to at least {starts[-1] + image.count}, or set data.on_cut_image=drop."
+            )
+        end = min([max_length, *beyond])
+    return ids[:end], labels[:end]
+
+
+def check_end_token(tokenizer: "PreTrainedTokenizerBase", template: Template) -> None:
+    """Make sure that the end of an answer is one token, which a model can learn to stop at.
+
+    Raises:
+        ConfigError: the template belongs to another family of tokenizers.
+    """
+    if len(tokenizer(template.end, add_special_tokens=False)["input_ids"]) > 1 and template.end.strip():
+        raise ConfigError(
+            f"Template {template.name!r} ends answers with {template.end!r}, which is not one token of this model's "
+            f"tokenizer; set data.template to the one of its family. Known: {', '.join(sorted(TEMPLATES))}."
         )
-    return ids[:max_length], labels[:max_length]
 
 
 def _pieces(

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from viral.data.tokens import IGNORE
+from viral.mllm.packing import segments
 from viral.mllm.tap import LayerTap
 from viral.mllm.towers import patch_features
 from viral.mllm.visual import VisualTokens
@@ -90,8 +91,11 @@ class AlignedMllm(nn.Module):
         labels: torch.Tensor,
         pixels: torch.Tensor,
         targets: dict[str, torch.Tensor] | None = None,
+        cu_seq_lens: torch.Tensor | None = None,
     ) -> Losses:
         """Right-padded ids and labels [B, L]; pixels [N, 3, S, S]; targets [N, T, C] by term -> losses.
+
+        With `cu_seq_lens` [samples + 1] the batch is one packed row; the model must be in `packing.use_packing`.
 
         `total = lm + sum of weight * term` (Eq. 5). Without images there are no terms, and projector and heads
         still take part with weight 0, so that every rank reduces the same gradients.
@@ -106,7 +110,9 @@ class AlignedMllm(nn.Module):
             reinjection.place(visual)
         # No attention mask: padding comes last, so a causal decoder never looks at it, and attention without a
         # mask is the fast kind.
-        last_BLD = self.core.language_model(inputs_embeds=embeds_BLD, use_cache=False).last_hidden_state
+        packed = {} if cu_seq_lens is None else segments(cu_seq_lens, embeds_BLD.device)
+        decoded = self.core.language_model(inputs_embeds=embeds_BLD, use_cache=False, **packed)
+        last_BLD = decoded.last_hidden_state
         lm = self._language_loss(last_BLD, labels)
         if self._tap is None:
             return Losses(lm, lm, {})

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue
+from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue, truncate
 from viral.microworld.cells import text_map
 from viral.microworld.models import LLM_CONTEXT, llm_config
 from viral.microworld.pretrain.corpus import conversation, web_caption
@@ -73,7 +73,8 @@ def encode_text(index: int, tokenizer: "PreTrainedTokenizerFast", seed: int) -> 
         told = tokenizer(f"{web_caption(scene, rng)}\n", add_special_tokens=False)["input_ids"]
         return drawn + told, [TEXT_WEIGHT] * len(drawn) + [1.0] * len(told)
     template, turns = conversation(index, seed)
-    ids, labels = encode_dialogue(turns, tokenizer, template, NO_IMAGE, LLM_CONTEXT)
+    ids, labels = encode_dialogue(turns, tokenizer, template, NO_IMAGE)
+    ids, labels = truncate(ids, labels, None, LLM_CONTEXT)
     return ids, [TEXT_WEIGHT if label == IGNORE else 1.0 for label in labels]
 
 
