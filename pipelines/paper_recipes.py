@@ -64,12 +64,11 @@ STUDENTS = (
 
 
 def viral(student: PaperStudent) -> TrainConfig:
-    """Stage two with alignment at layer 16: every default of the paper."""
+    """Stage two with alignment at layer 16: every default is the paper's."""
     return TrainConfig(
         name=student.run("viral"),
         model=student.model,
         data=DataConfig(template=student.template, micro_batch_size=student.micro_batch_size),
-        align=AlignConfig(layer=LAYER),
     )
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tests import tiny
 from viral.data.annotations import Sample
 from viral.data.conversation import get_template
-from viral.data.dataset import Batch, Encoding, Example, InstructionDataset, collate
+from viral.data.dataset import Batch, Encoding, Example, InstructionDataset, Target, collate
 from viral.data.images import PixelSpec
 from viral.data.tokens import IGNORE, ImageTokens
 from viral.errors import DataError
@@ -48,7 +48,8 @@ class Targets:
 
 
 def only(sample: Sample, root: Path, encoding: Encoding):
-    dataset = InstructionDataset([sample], root, encoding, Targets(), lambda name, _: name.split(".")[0])
+    target = Target(Targets(), lambda name, _: name.split(".")[0])
+    dataset = InstructionDataset([sample], root, encoding, {"align": target})
     return dataset[0]
 
 
@@ -65,11 +66,11 @@ def test_images_and_targets_come_in_the_order_of_their_tags(root, encoding):
     assert isinstance(example, Example)
     assert example.input_ids.count(3) == 3 * COUNT
     assert [square[tiny.SIZE // 2, tiny.SIZE // 2, 0] for square in example.squares] == [3, 0, 3]
-    assert [code[0, 0] for code in example.codes] == [3, 0, 3]
+    assert [code[0, 0] for code in example.codes["align"]] == [3, 0, 3]
     text = only(ask(("Is it?", "no")), root, encoding)
     batch = collate([example, text, example], pad_token_id=0)
     assert isinstance(batch, Batch)
-    assert batch.squares.shape[0] == batch.codes.shape[0] == 6
+    assert batch.squares.shape[0] == batch.codes["align"].shape[0] == 6
     assert (batch.input_ids == 3).sum(1).tolist() == [3 * COUNT, 0, 3 * COUNT]
     assert batch.num_tokens == 2 * len(example.input_ids) + len(text.input_ids)
     assert (batch.labels[1, len(text.input_ids) :] == IGNORE).all()
@@ -88,18 +89,18 @@ def test_packed_rows_hold_the_same_samples(root, encoding):
 
 def test_a_member_of_a_tar_file_is_an_image_like_any_other(root, encoding):
     samples = [ask(("<image>", "no"), images=(name,)) for name in ("shard.tar/deep/2.png", "2.png")]
-    dataset = InstructionDataset(samples, root, encoding, None)
+    dataset = InstructionDataset(samples, root, encoding, {})
     inside, outside = dataset[0], dataset[1]
     assert np.array_equal(inside.squares[0], outside.squares[0])
-    assert inside.codes == []
+    assert inside.codes == {}
 
 
 def test_cropping_is_for_stage_one(root, encoding):
     Image.fromarray(np.tile(np.arange(60, dtype=np.uint8)[None, :, None], (20, 1, 3))).save(root / "wide.png")
     sample = ask(("<image>", "no"), images=("wide.png",))
-    dataset = InstructionDataset([sample], root, replace(encoding, image_mode="crop"), None)
+    dataset = InstructionDataset([sample], root, replace(encoding, image_mode="crop"), {})
     assert dataset[0].squares[0].min() >= 15  # neither padding nor the left edge
-    padded = InstructionDataset([sample], root, encoding, None)[0].squares[0]
+    padded = InstructionDataset([sample], root, encoding, {})[0].squares[0]
     assert (padded[0, 0] == (122, 116, 104)).all()
 
 
@@ -123,7 +124,7 @@ def test_an_image_that_would_be_cut_stops_or_is_dropped_with_its_target(root, en
         example = only(sample, root, replace(short, drop_cut_images=True))
         assert example.input_ids.count(3) == COUNT
         assert example.is_truncated
-        assert len(example.squares) == len(example.codes) == 1
+        assert len(example.squares) == len(example.codes["align"]) == 1
         assert len(example.input_ids) <= max_length
 
 
@@ -139,7 +140,7 @@ def test_an_image_that_would_be_cut_stops_or_is_dropped_with_its_target(root, en
 )
 def test_an_image_that_cannot_be_used_is_an_error_with_the_samples_name(root, encoding, images, message):
     (root / "text.png").write_text("no picture")
-    dataset = InstructionDataset([ask(("<image>", "no"), images=images)], root, encoding, None)
+    dataset = InstructionDataset([ask(("<image>", "no"), images=images)], root, encoding, {})
     error = dataset[0]
     assert isinstance(error, DataError)
     assert str(error).startswith(f"sample '7' (image {images[0]}): ")
@@ -149,7 +150,7 @@ def test_an_image_that_cannot_be_used_is_an_error_with_the_samples_name(root, en
 
 def test_a_damaged_tar_file_is_an_error(root, encoding):
     (root / "bad.tar").write_bytes(b"x" * 2000)
-    dataset = InstructionDataset([ask(("<image>", "no"), images=("bad.tar/1.png",))], root, encoding, None)
+    dataset = InstructionDataset([ask(("<image>", "no"), images=("bad.tar/1.png",))], root, encoding, {})
     assert "no sound tar file" in str(dataset[0])
 
 

@@ -10,11 +10,11 @@ from viral.data.dataset import Batch, Example, collate
 from viral.data.images import PixelSpec, normalise
 from viral.data.tokens import IGNORE
 from viral.errors import ConfigError
-from viral.mllm.aligned import AlignedMllm, Losses
-from viral.mllm.head import alignment_head
+from viral.mllm.aligned import MAIN, AlignedMllm, Losses
 from viral.mllm.lora import add_lora
 from viral.mllm.packing import segments, use_packing
-from viral.objectives import get_objective
+from viral.objectives import Shape, TermSettings
+from viral.objectives.align import Align
 
 IMAGE, TOKENS, DIM = 3, tiny.GRID**2, 20
 FAMILIES = {"llama": LlamaConfig, "qwen2": Qwen2Config}
@@ -37,7 +37,8 @@ def build(family: str = "llama", attention: str = "sdpa", checkpointing: bool = 
             torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(1))
     if checkpointing:
         adapted.activation_checkpointing_enable({"use_reentrant": False})
-    module = AlignedMllm(adapted, alignment_head(48, DIM, 32), get_objective("align"), 2, 0.5).train()
+    shape = Shape(hidden_dim=48, tower_dim=32, target_dim=DIM, grid=(tiny.GRID, tiny.GRID))
+    module = AlignedMllm(adapted, {MAIN: Align(TermSettings(layers=(2,), head_width=32), shape)}).train()
     if attention == "packed":
         use_packing(module.core.language_model)
     else:
@@ -50,7 +51,7 @@ def example(question: int, answer: int, images: int, seed: int) -> Example:
     text = rng.integers(4, 400, question + answer).tolist()
     ids = [1, *[IMAGE] * (TOKENS * images), *text]
     squares = [rng.integers(0, 256, (tiny.SIZE, tiny.SIZE, 3), np.uint8) for _ in range(images)]
-    codes = [rng.standard_normal((TOKENS, DIM), np.float32) for _ in range(images)]
+    codes = {MAIN: [rng.standard_normal((TOKENS, DIM), np.float32) for _ in range(images)]}
     return Example(str(seed), ids, [IGNORE] * (len(ids) - answer) + text[-answer:], squares, codes, False)
 
 
@@ -64,7 +65,7 @@ def run(module: AlignedMllm, examples: list[Example], pack: bool) -> Losses:
         input_ids=batch.input_ids,
         labels=batch.labels,
         pixels=normalise(batch.squares, PixelSpec(size=tiny.SIZE)),
-        target=batch.codes,
+        targets=batch.codes,
         cu_seq_lens=batch.cu_seq_lens,
     )
 

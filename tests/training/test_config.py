@@ -43,7 +43,10 @@ def test_baseline_differs_from_viral_in_alignment_alone(scale):
     ("name", "layers"), [("llava15_13b", (16, 20)), ("qwen25_7b", (16, 14)), ("qwen25_05b", (16, 12))]
 )
 def test_both_readings_of_the_target_layer(name, layers):
-    assert tuple(get_recipe(f"{name}_{kind}").align.layer for kind in ("viral", "viral_half")) == layers
+    assert (
+        tuple(get_recipe(f"{name}_{kind}").align.resolved().layer for kind in ("viral", "viral_half"))
+        == layers
+    )
 
 
 @pytest.mark.parametrize("student", STUDENTS, ids=lambda student: student.name)
@@ -71,7 +74,7 @@ def test_the_release_has_its_batch_and_its_untrained_head():
     ours, theirs = (get_recipe(f"llava15_7b_{kind}").model_dump() for kind in ("viral", "release"))
     assert {key for key in ours if ours[key] != theirs[key]} == {"name", "data", "align"}
     assert theirs["data"] == {**ours["data"], "batch_size": 32}
-    assert not get_recipe("llava15_7b_release").align.trains_head
+    assert not get_recipe("llava15_7b_release").align.resolved().train_head
 
 
 def test_overrides_are_typed_and_nested():
