@@ -19,6 +19,7 @@ from pipelines.training.loop import train
 from pipelines.training.optim import trainable
 from pipelines.training.setup import build_run
 from tests import families
+from tests.training.launch import launch
 from viral.errors import ConfigError, WeightsError
 from viral.mllm.lora import PROJECTOR
 
@@ -30,7 +31,7 @@ def stage_one(config, tmp_path_factory) -> tuple[TrainConfig, Path]:
         families.with_parts(config, root, "qwen2", "siglip"),
         {
             "model.projector": "random", "lora": None, "align.objective": "none", "data.template": "plain",
-            "data.image_mode": "crop", "optim.projector_lr": 0.01,
+            "data.image_mode": "crop", "data.micro_batch_size": 1, "optim.projector_lr": 0.01,
         },
     )  # fmt: skip
     train(made, cache=None, output=root / "run")
@@ -70,6 +71,26 @@ def test_stage_one_resumes_exactly(stage_one, tmp_path: Path):
     assert all(torch.equal(first[name], second[name]) for name in first)
     losses = [[line["loss"] for line in read_metrics(root)] for root in (run, tmp_path / "run")]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [("ddp", 2), *(pytest.param(("deepspeed", stage), marks=pytest.mark.slow) for stage in (2, 3))],
+    ids=str,
+)
+def test_two_ranks_make_the_projector_of_one(stage_one, tmp_path: Path, backend):
+    """Up to the order of sums."""
+    config, run = stage_one
+    split = with_overrides(config, dict(zip(("backend", "zero_stage"), backend, strict=True)))
+    started = launch(split, None, tmp_path / "run")
+    assert started.wait(240) == [0, 0], started.said()
+    alone, together = (
+        load_file(latest_checkpoint(root / "checkpoints") / "projector.safetensors")
+        for root in (run, tmp_path / "run")
+    )
+    assert alone.keys() == together.keys()
+    for name in alone:
+        torch.testing.assert_close(together[name], alone[name], rtol=1e-3, atol=1e-4)
 
 
 def test_stage_two_starts_from_stage_ones_projector(stage_one, config, world):

@@ -1,5 +1,7 @@
 """Hugging Face folders and hub ids, loaded strictly: every weight named, none left over, one line if not."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,9 +50,10 @@ def load_strictly(
 
     require_source(source, f"weights of {model_class.__name__}")
     try:
-        model, report = model_class.from_pretrained(
-            source, dtype=getattr(torch, dtype), output_loading_info=True, **settings
-        )
+        with _without_report():
+            model, report = model_class.from_pretrained(
+                source, dtype=getattr(torch, dtype), output_loading_info=True, **settings
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(_unavailable(model_class.__name__, source, error)) from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
@@ -99,6 +102,19 @@ def load_pixel_spec(source: str) -> PixelSpec:
     size = processor.size
     side = size.get("shortest_edge") or size["height"]
     return PixelSpec(size=side, mean=tuple(processor.image_mean), std=tuple(processor.image_std))
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Transformers would list what it left out of a checkpoint; `load_strictly` judges that itself."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _unavailable(what: str, source: str, error: Exception) -> str:
