@@ -258,6 +258,7 @@ def micro_world(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_it_learns_on_the_micro_world_by_one_command(micro_world: Path, objective):
     command = [
