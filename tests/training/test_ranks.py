@@ -59,7 +59,7 @@ def test_two_ranks_equal_one_though_one_dies_on_the_way(two, world, alone, tmp_p
     assert started.wait(30) == [2, -signal.SIGKILL]
     assert "error: Rank 1 stopped: it died" in started.said()[0]
     assert "Traceback" not in started.said()[0]
-    assert launch(two, world["cache"], output, resume=True).wait() == [0, 0]
+    launch(two, world["cache"], output, resume=True).succeed()
     assert_near(output, alone)
 
 
@@ -110,7 +110,7 @@ def test_text_beside_an_image_does_not_hang(config, world, tmp_path: Path, backe
     mixed = one_with_and_one_without(tmp_path, "00.png")
     changes = {"data.annotations": str(mixed), "data.batch_size": 2, "data.micro_batch_size": 1}
     config = with_overrides(config, changes | {"optim.max_steps": 2} | BACKENDS[backend])
-    assert launch(config, world["cache"], tmp_path / "run").wait() == [0, 0]
+    launch(config, world["cache"], tmp_path / "run").succeed()
     assert all(line["align/cosine"] is not None for line in losses(tmp_path / "run"))
 
 
@@ -118,12 +118,12 @@ def test_text_beside_an_image_does_not_hang(config, world, tmp_path: Path, backe
 @pytest.mark.parametrize("backend", ["zero0", "zero2", "zero3"])
 def test_deepspeed_equals_one_process(two, world, alone, tmp_path: Path, backend: str):
     """With clipping, bf16 and recomputation switched on afterwards it still runs; a checkpoint exports like any."""
-    assert launch(with_overrides(two, BACKENDS[backend]), world["cache"], tmp_path / "run").wait() == [0, 0]
+    launch(with_overrides(two, BACKENDS[backend]), world["cache"], tmp_path / "run").succeed()
     assert_near(tmp_path / "run", alone)
     export_run(tmp_path / "run", tmp_path / "model")
     rest = {"precision": "bf16", "gradient_checkpointing": "full", "optim.max_grad_norm": 1.0}
     config = with_overrides(two, BACKENDS[backend] | rest)
-    assert launch(config, world["cache"], tmp_path / "bf16").wait() == [0, 0]
+    launch(config, world["cache"], tmp_path / "bf16").succeed()
     for mine, exact in zip(losses(tmp_path / "bf16"), losses(alone), strict=True):
         assert mine["loss/lm"] == pytest.approx(exact["loss/lm"], rel=0.02)
 
@@ -168,7 +168,7 @@ def test_resume_on_another_backend(two, world, alone, tmp_path: Path, first: str
         process.kill()
     started.wait()
     other = launch(with_overrides(two, BACKENDS[second]), world["cache"], output, resume=True)
-    assert other.wait() == [0, 0], other.said()
+    other.succeed()
     assert_near(output, alone)
 
 
