@@ -145,6 +145,19 @@ def test_sigkill_then_resume_is_the_same_run_to_the_bit(two, world, tmp_path: Pa
     assert_same(*(latest_checkpoint(run / "checkpoints") for run in (output, tmp_path / "whole")))
 
 
+@pytest.mark.slow
+def test_sigterm_to_the_launcher_loses_nothing(two, world, tmp_path: Path):
+    output = tmp_path / "run"
+    many = with_overrides(two, {"save_every": 1000, "optim.max_steps": 400})
+    started = torchrun(many, world["cache"], output)
+    while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").read_text():
+        assert started.poll() is None
+    started.terminate()
+    started.wait(timeout=100)
+    step = json.loads((latest_checkpoint(output / "checkpoints") / "trainer.json").read_text())["step"]
+    assert len(losses(output)) == step < 400
+
+
 def torchrun(config: TrainConfig, cache: Path, output: Path, *more: str) -> subprocess.Popen[bytes]:
     """Two ranks of the installed `viral` command."""
     settings = output.with_suffix(".yaml")
