@@ -40,7 +40,8 @@ def train(config: TrainConfig, *, cache: Path | None, output: Path, resume: bool
             if ranks.main:
                 start_folder(output, config, run.inputs)
             ranks.barrier()
-            backend, done = start(run, latest_checkpoint(output / CHECKPOINTS) if resume else None)
+            checkpoint = latest_checkpoint(output / CHECKPOINTS) if resume else None
+            backend, done = start(run, checkpoint)
             if ranks.main:
                 trim_metrics(output, done)
             with Recorder(output / METRICS, config.name, run.num_steps, done, main=ranks.main) as recorder:
@@ -55,6 +56,7 @@ def train(config: TrainConfig, *, cache: Path | None, output: Path, resume: bool
                         ranks.barrier()
                     if stopping and not last:
                         raise Stopped(f"stopped after step {metric.step} of {run.num_steps}, which is saved")
+    assert checkpoint is not None
     return checkpoint
 
 

@@ -115,6 +115,7 @@ def test_text_beside_an_image_does_not_hang(config, world, tmp_path: Path, backe
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("backend", ["zero0", "zero2", "zero3"])
 def test_deepspeed_equals_one_process(two, world, alone, tmp_path: Path, backend: str):
     """With clipping, bf16 and recomputation switched on afterwards it still runs; a checkpoint exports like any."""
@@ -129,23 +130,25 @@ def test_deepspeed_equals_one_process(two, world, alone, tmp_path: Path, backend
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_sigkill_then_resume_is_the_same_run_to_the_bit(two, world, tmp_path: Path, backend: str):
     """Through torchrun and the installed command; killed after step 3, saved at 2."""
     two = with_overrides(two, BACKENDS[backend])
-    assert torchrun(two, world["cache"], tmp_path / "whole").wait(timeout=280) == 0
+    assert torchrun(two, world["cache"], tmp_path / "whole").wait(timeout=400) == 0
     output = tmp_path / "run"
     killed = torchrun(two, world["cache"], output)
     while not (output / "metrics.jsonl").exists() or (output / "metrics.jsonl").read_text().count("\n") < 3:
         assert killed.poll() is None
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert torchrun(two, world["cache"], output, "--resume").wait(timeout=280) == 0
+    assert torchrun(two, world["cache"], output, "--resume").wait(timeout=400) == 0
     assert losses(output) == losses(tmp_path / "whole")
     assert_same(*(latest_checkpoint(run / "checkpoints") for run in (output, tmp_path / "whole")))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_sigterm_to_the_launcher_loses_nothing(two, world, tmp_path: Path):
     output = tmp_path / "run"
     many = with_overrides(two, {"save_every": 1000, "optim.max_steps": 400})
@@ -172,6 +175,7 @@ def torchrun(config: TrainConfig, cache: Path, output: Path, *more: str) -> subp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("first", "second"), [("ddp", "zero2"), ("zero2", "zero3"), ("zero3", "ddp")])
 def test_resume_on_another_backend(two, world, alone, tmp_path: Path, first: str, second: str):
     output = tmp_path / "run"
@@ -186,6 +190,7 @@ def test_resume_on_another_backend(two, world, alone, tmp_path: Path, first: str
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_deepspeed_launcher_starts_it_too(two, world, alone, tmp_path: Path):
     (tmp_path / "config.yaml").write_text(write_config(with_overrides(two, BACKENDS["zero2"])))
     tools = Path(sys.executable).parent
@@ -195,7 +200,7 @@ def test_the_deepspeed_launcher_starts_it_too(two, world, alone, tmp_path: Path)
         "--output", tmp_path / "run",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done:") == 1
     assert_near(tmp_path / "run", alone)
