@@ -44,7 +44,8 @@ def train(config: TrainConfig, *, cache: Caches, output: Path, resume: bool = Fa
             if ranks.main:
                 start_folder(output, config, run.inputs)
             ranks.barrier()
-            backend, done = start(run, latest_checkpoint(output / CHECKPOINTS) if resume else None)
+            checkpoint = latest_checkpoint(output / CHECKPOINTS) if resume else None
+            backend, done = start(run, checkpoint)
             if ranks.main:
                 trim_metrics(output, done)
             with Recorder(output / METRICS, config.name, run.num_steps, done, main=ranks.main) as recorder:
@@ -59,6 +60,7 @@ def train(config: TrainConfig, *, cache: Caches, output: Path, resume: bool = Fa
                         ranks.barrier()
                     if stopping and not last:
                         raise Stopped(f"stopped after step {metric.step} of {run.num_steps}, which is saved")
+    assert checkpoint is not None
     return checkpoint
 
 

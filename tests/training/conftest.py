@@ -78,7 +78,8 @@ def write_store(
             if plan.paths[row] == rejected
         )
         codes[[row - rows.start for row in rows if plan.paths[row] == rejected]] = 0
-        codes[[row - rows.start for row in rows if plan.paths[row] in poisoned]] = 0x7E  # 0x7E7E: NaN
+        if poisoned:
+            codes[[row - rows.start for row in rows if plan.paths[row] in poisoned]] = np.nan
         report = ShardReport(
             shard_id=shard,
             num_images=len(rows),

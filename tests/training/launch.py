@@ -30,7 +30,7 @@ class Launch:
     processes: list[BaseProcess]
     logs: list[Path]
 
-    def wait(self, timeout: float = 120) -> list[int | None]:
+    def wait(self, timeout: float = 250) -> list[int | None]:
         """Exit codes, None for a rank that did not end in time (and is killed)."""
         deadline = time.monotonic() + timeout
         for process in self.processes:
@@ -39,6 +39,10 @@ class Launch:
         for process in self.processes:
             process.kill()
         return codes
+
+    def succeed(self) -> None:
+        codes = self.wait()
+        assert codes == [0] * len(codes), (codes, *(text[-3000:] for text in self.said()))
 
     def said(self) -> list[str]:
         """What each rank wrote."""

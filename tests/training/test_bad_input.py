@@ -319,3 +319,4 @@ def test_runs_of_before_resume(config, world, finished, tmp_path: Path):
     resume(config, world, output)
     after = (output / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["loss"] for line in after] == [json.loads(line)["loss"] for line in before]
+    assert resume(config, world, output).name == "step-000004"  # nothing is left to do

@@ -49,6 +49,7 @@ class DeepSpeedBackend(SingleBackend):
         device = next(module.parameters()).device
         settings = zero_config(config, torch.distributed.get_world_size(), on_gpu=device.type == "cuda")
         self._stage, self._adamw = config.zero_stage, optimizer
+        _hide(module.core, "vision_tower")
         self._engine, self.optimizer, _, _ = _import_deepspeed(device).initialize(
             model=module, optimizer=optimizer, config=settings, dist_init_required=False
         )
@@ -120,7 +121,15 @@ class DeepSpeedBackend(SingleBackend):
         return self.optimizer.fp32_partitioned_groups_flat
 
 
-def _fill(parameter: Any, moment: str, whole: torch.Tensor) -> None:  # noqa: ANN401 - DeepSpeed adds to it
+def _hide(parent: torch.nn.Module, name: str) -> None:
+    """Make a frozen child a plain attribute, so that DeepSpeed neither sees nor shards it.
+
+    A rank without images does not run the tower; were its weights sharded, the others would wait for it to gather them.
+    """
+    parent.__dict__[name] = parent._modules.pop(name)
+
+
+def _fill(parameter: Any, moment: str, whole: torch.Tensor) -> None:  # noqa: ANN401 - with DeepSpeed's attributes
     from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
     if not hasattr(parameter, "ds_id"):
