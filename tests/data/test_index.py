@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from viral.data import json_stream
@@ -45,7 +45,7 @@ def files(draw):
     return start + f" [ {f' ,{end}'.join(texts)}{end}] ".encode("utf-8", "replace"), ".json"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(files(), st.sampled_from([1 << 20, 7, 64]))
 def test_samples_on_demand_equal_those_of_the_whole_file(tmp_path_factory, file, chunk):
     data, suffix = file

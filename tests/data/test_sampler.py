@@ -16,8 +16,8 @@ def orders(draw, groupings=tuple(GROUPINGS)):
     micro = draw(st.integers(1, 4))
     global_batch = micro * draw(st.integers(1, 4))
     num = draw(st.integers(global_batch, 90))
-    lengths = draw(st.lists(st.integers(1, 500), min_size=num, max_size=num))
-    has_image = draw(st.lists(st.booleans(), min_size=num, max_size=num))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    lengths, has_image = rng.integers(1, 500, num), rng.random(num) < draw(st.sampled_from([0, 0.1, 0.5, 1]))
     return order(lengths, has_image, global_batch, micro, grouping=draw(st.sampled_from(groupings)))
 
 

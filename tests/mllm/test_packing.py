@@ -177,3 +177,22 @@ def test_one_kernel_for_all_segments_equals_one_by_one(family):
     alone = [hidden(torch.tensor([0, part.shape[1]], dtype=torch.int32), part) for part in parts]
     together = hidden(bounds, torch.cat(parts, 1))
     torch.testing.assert_close(together, torch.cat(alone, 1), rtol=2e-2, atol=2e-2)
+
+
+def test_images_of_one_sample_are_aligned_each_with_its_own_target():
+    """Against the stock model and cosines one by one: two images in a sample, one in the next."""
+    module, examples = build(), [EXAMPLES[2], EXAMPLES[0]]
+    batch = collate(list(examples), pad_token_id=0)
+    hidden_BLD = module.mllm.base_model.model(
+        input_ids=batch.input_ids,
+        attention_mask=(batch.input_ids != 0).long(),
+        pixel_values=normalise(batch.squares, PixelSpec(size=tiny.SIZE)),
+        output_hidden_states=True,
+        use_cache=False,
+    ).hidden_states[2]
+    cosines = []
+    for image, (row, start) in enumerate(((0, 1), (0, 1 + TOKENS), (1, 1))):
+        for token in range(TOKENS):
+            predicted, target = module.head(hidden_BLD[row, start + token]), batch.codes[image, token]
+            cosines.append((predicted @ target) / (predicted.norm() * target.norm()))
+    torch.testing.assert_close(run(module, examples, pack=False).align, -torch.stack(cosines).mean())
