@@ -160,7 +160,7 @@ def test_parts_that_do_not_fit_are_one_line(config, world, tmp_path: Path, spoil
 
 def test_a_layer_that_this_llm_has_not(config, world, tmp_path: Path):
     made = with_overrides(families.with_parts(config, tmp_path, "qwen2", "clip"), {"align.layer": 16})
-    with pytest.raises(ConfigError, match=r"align\.layer=16 is out of range; this LLM has layers 0 .* to 3"):
+    with pytest.raises(ConfigError, match=r"align: layer=16 is out of range; this LLM has layers 0 .* to 3"):
         train(made, cache=world["cache"], output=tmp_path / "run")
 
 
