@@ -59,7 +59,7 @@ def main() -> None:
 
 def module(student: Student) -> AlignedMllm:
     adapted = add_lora(student.model, rank=8, alpha=16, dropout=0.0, seed=0)
-    return AlignedMllm(adapted, None, None, 0, 0.0).train()
+    return AlignedMllm(adapted, {}).train()
 
 
 def example(student: Student, rng: np.random.Generator) -> Example:
@@ -67,7 +67,7 @@ def example(student: Student, rng: np.random.Generator) -> Example:
     ids = [1, *[student.image.id] * student.image.count, *text]
     square = rng.integers(0, 256, (student.pixels.size, student.pixels.size, 3), np.uint8)
     labels = [IGNORE] * (len(ids) - ANSWER) + ids[-ANSWER:]
-    return Example("", ids, labels, [square], [], False)
+    return Example("", ids, labels, [square], {}, False)
 
 
 def run(model: AlignedMllm, student: Student, examples: list[Example], pack: bool) -> tuple[float, float]:

@@ -80,9 +80,9 @@ def viral_half(student: PaperStudent) -> TrainConfig:
 
 
 def release(student: PaperStudent) -> TrainConfig:
-    """What the public code and its 7B script do: batch 32, and an alignment head that is never trained."""
+    """What the public code and its 7B script do: batch 32, cut images left out, a head that is never trained."""
     base = viral(student)
-    data = base.data.model_copy(update={"batch_size": 32})
+    data = base.data.model_copy(update={"batch_size": 32, "on_cut_image": "drop"})
     align = base.align.model_copy(update={"profile": "release"})
     return base.model_copy(update={"name": student.run("release"), "data": data, "align": align})
 

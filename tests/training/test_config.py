@@ -73,7 +73,7 @@ def test_the_guide_names_every_family_tower_and_recipe():
 def test_the_release_has_its_batch_and_its_untrained_head():
     ours, theirs = (get_recipe(f"llava15_7b_{kind}").model_dump() for kind in ("viral", "release"))
     assert {key for key in ours if ours[key] != theirs[key]} == {"name", "data", "align"}
-    assert theirs["data"] == {**ours["data"], "batch_size": 32}
+    assert theirs["data"] == {**ours["data"], "batch_size": 32, "on_cut_image": "drop"}
     assert not get_recipe("llava15_7b_release").align.resolved().train_head
 
 
