@@ -103,9 +103,9 @@ def one_with_and_one_without(folder: Path, image: str) -> Path:
     return folder / "mixed.json"
 
 
-@pytest.mark.parametrize(
-    "backend", ["ddp", *(pytest.param(f"zero{stage}", marks=pytest.mark.slow) for stage in ZERO)]
-)
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_text_beside_an_image_does_not_hang(config, world, tmp_path: Path, backend: str):
     mixed = one_with_and_one_without(tmp_path, "00.png")
     changes = {"data.annotations": str(mixed), "data.batch_size": 2, "data.micro_batch_size": 1}
