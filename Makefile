@@ -25,7 +25,7 @@ demo: setup  ## cache, train twice, evaluate, report (minutes on a laptop)
 	$(BIN)/viral demo --out demo
 
 test: setup  ## run the default tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: setup
 	$(BIN)/ruff check

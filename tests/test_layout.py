@@ -1,9 +1,9 @@
 """The house: imports go down only, the command answers at once, foreign folders never shadow ours."""
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -61,9 +61,11 @@ def test_help_loads_nothing_heavy_and_answers_within_a_second():
     assert run.returncode == 0, run.stderr
 
     def seconds() -> float:
-        start = time.perf_counter()
+        """Of the processor: what else the machine does is not our business."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([VIRAL, "--help"], check=True, capture_output=True)
-        return time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(seconds() for _ in range(5)) < 1.0
 
