@@ -10,28 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cli.main import main
 from tests.pipelines.pictures import store_bytes, write_pictures
 from tests.stores.builder import build, make_plan
 
 MICRO = ["--vfm", "micro", "--weights", "random", "--device", "cpu", "--workers", "0"]
-
-
-@pytest.fixture
-def viral(monkeypatch, capsys):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["viral", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

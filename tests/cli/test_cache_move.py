@@ -2,36 +2,17 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import webdataset
 
-from cli.main import main
 from stores import open_store
 from tests.pipelines.pictures import store_bytes, write_pictures
 
 MICRO = ["--vfm", "micro", "--weights", "random", "--device", "cpu", "--workers", "0", "--shard-size", "4"]
 TALK = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A picture."}]
 HERE = ["--device", "cpu", "--workers", "0"]
-
-
-@pytest.fixture
-def viral(monkeypatch, capsys):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["viral", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
