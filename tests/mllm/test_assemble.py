@@ -158,7 +158,7 @@ def test_vicuna_as_the_hub_holds_it(tmp_path: Path):
     assert torch.equal(student.model.lm_head.weight, before.lm_head.weight)
     tokenizer, image = student.tokenizer, student.image
     assert (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id) == (1, 0, 2)
-    ids, labels = encode_dialogue([("<image>\nIs it?", "a cat")], tokenizer, get_template("plain"), image, 99)
+    ids, labels = encode_dialogue([("<image>\nIs it?", "a cat")], tokenizer, get_template("plain"), image)
     assert ids[: 1 + image.count] == [1] + [image.id] * image.count
     assert tokenizer.convert_ids_to_tokens(ids[-1]) == "\n"
     assert labels[1 + image.count :] == ids[1 + image.count :]

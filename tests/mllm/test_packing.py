@@ -182,6 +182,7 @@ def test_one_kernel_for_all_segments_equals_one_by_one(family):
 def test_images_of_one_sample_are_aligned_each_with_its_own_target():
     """Against the stock model and cosines one by one: two images in a sample, one in the next."""
     module, examples = build(), [EXAMPLES[2], EXAMPLES[0]]
+    head = module.terms[MAIN].head(0)
     batch = collate(list(examples), pad_token_id=0)
     hidden_BLD = module.mllm.base_model.model(
         input_ids=batch.input_ids,
@@ -193,6 +194,6 @@ def test_images_of_one_sample_are_aligned_each_with_its_own_target():
     cosines = []
     for image, (row, start) in enumerate(((0, 1), (0, 1 + TOKENS), (1, 1))):
         for token in range(TOKENS):
-            predicted, target = module.head(hidden_BLD[row, start + token]), batch.codes[image, token]
+            predicted, target = head(hidden_BLD[row, start + token]), batch.codes[MAIN][image, token]
             cosines.append((predicted @ target) / (predicted.norm() * target.norm()))
     torch.testing.assert_close(run(module, examples, pack=False).align, -torch.stack(cosines).mean())

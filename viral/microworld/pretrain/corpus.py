@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from viral.data.conversation import TEMPLATES, Template
+from viral.data.conversation import Template, get_template
 from viral.data.images import to_square
 from viral.microworld.cells import CELL_WORDS, place_of, text_map
 from viral.microworld.descriptions import description, dialogue, global_caption, listing
@@ -21,6 +21,9 @@ DESCRIBE_SHARE = 0.2
 TOLD = ("count", "existence", "colour", "shape")
 """Skills whose questions a description answers."""
 Turns = list[tuple[str, str]]
+
+TALK = (get_template("vicuna_v1"), get_template("llava_v1"))
+"""The templates that the LLM has read conversations in."""
 
 
 def pictures(
@@ -54,7 +57,7 @@ def conversation(index: int, seed: int) -> tuple[Template, Turns]:
         turns = dialogue(scene, rng, NUM_QUESTIONS, TOLD)
     turns.append(word_exercise(rng))
     (question, answer), *rest = [turns[i] for i in rng.permutation(len(turns))]
-    return pick(tuple(TEMPLATES.values()), rng), [(f"{text}\n{question}", answer), *rest]
+    return pick(TALK, rng), [(f"{text}\n{question}", answer), *rest]
 
 
 def places(scene: Scene, rng: Rng) -> Turns:

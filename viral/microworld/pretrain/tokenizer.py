@@ -8,11 +8,11 @@ spelt out as usual.
 import re
 from typing import TYPE_CHECKING
 
-from viral.data.conversation import IMAGE_TAG, TEMPLATES
+from viral.data.conversation import IMAGE_TAG
 from viral.microworld import prompts
 from viral.microworld.cells import CELL_WORDS
 from viral.microworld.models import LLM_CONTEXT, VOCABULARY
-from viral.microworld.pretrain.corpus import texts
+from viral.microworld.pretrain.corpus import TALK, texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -21,7 +21,7 @@ PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 NUM_TEXTS = 2000
 FIXED = (
     *CELL_WORDS,
-    *(template.system for template in TEMPLATES.values()),
+    *(template.system for template in TALK),
     prompts.SHORT_SUFFIX,
     prompts.LETTER_SUFFIX,
     prompts.CV_BENCH_SUFFIX,
