@@ -34,7 +34,7 @@ def load_model(source: str, *, device: str = "cpu", dtype: str = "float32") -> S
     add_image_token(student)  # prompts come as token ids
     student.model.to(getattr(torch, DTYPES[config.precision])).to(device, getattr(torch, dtype)).eval()
     terms = {name: term for name, term in config.terms.items() if name in reinjections(config)}
-    modules = nn.ModuleDict(build_terms(terms, student, {}, config.seed))
+    modules = nn.ModuleDict(build_terms(terms, student.model, {}, config.seed))
     load_terms(checkpoint, modules)
     for module in modules.to(getattr(torch, dtype)).values():
         assert isinstance(module, Reinjection)
