@@ -1,6 +1,5 @@
 """What `viral train` and `viral pretrain` share: their options, each spelt once, and how they end."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +38,9 @@ Tflops = Annotated[
 
 def is_main() -> bool:
     """Whether this is the one of several processes that speaks."""
-    return os.environ.get("RANK", "0") == "0"
+    from pipelines.engines.world import read_world
+
+    return read_world().rank == 0
 
 
 @contextmanager

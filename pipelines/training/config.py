@@ -324,7 +324,7 @@ def parse_config(values: Any) -> TrainConfig:  # noqa: ANN401 - the border where
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'configuration'}: {problem['msg']}"
+            f"{'.'.join(map(str, problem['loc'])) or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors()
         )
         raise ConfigError(f"Invalid settings: {problems}.") from error

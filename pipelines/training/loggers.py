@@ -5,6 +5,7 @@ with the same values.
 """
 
 import os
+import secrets
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,7 +65,7 @@ class Wandb:
         known = output / "wandb-id"
         if not known.is_file():
             with publish(known) as path:
-                path.write_text(wandb.util.generate_id())
+                path.write_text(secrets.token_hex(4))
         try:
             self._run: Any = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "viral"),

@@ -101,9 +101,12 @@ class Tally:
             ]
         )  # fmt: skip
         if bad:
+            parts = {"lm": lms, **dict(zip(names, terms, strict=True))}
+            odd = [name for name, values in parts.items() if not all(map(math.isfinite, values))]
             raise DataError(
                 f"Loss is {totals[bad[0]]} at step {step + 1} with samples {', '.join(self.samples[bad[0]][:8])}; "
-                "nothing was updated. Lower optim.lr, or look at these samples."
+                f"nothing was updated. Not finite: {', '.join(odd) or 'their sum'}. Look at these samples and their "
+                "cached targets, or lower optim.lr."
             )
         num_bad, total, lm, count, skipped, tokens, truncated, wait, *rest = rows.sum(0).tolist()
         sums, counts = rest[: len(names)], rest[len(names) : 2 * len(names)]

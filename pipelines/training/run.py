@@ -1,11 +1,11 @@
 """From the words of a command line to a training run of either stage."""
 
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import copyfile
 from typing import TYPE_CHECKING
 
+from pipelines.engines.world import read_world
 from pipelines.recipes import get_recipe
 from pipelines.training.config import TrainConfig, parse_overrides, read_config, with_overrides
 from pipelines.training.folder import CONFIG
@@ -75,7 +75,7 @@ def pretrain_command(command: Command) -> Path:
         )
     checkpoint = train(config, cache=None, output=output, resume=command.resume, log=command.log)
     projector = output / PROJECTOR_FILE
-    if os.environ.get("RANK", "0") == "0":
+    if read_world().rank == 0:
         with publish(projector) as partial:
             copyfile(checkpoint / PROJECTOR_FILE, partial)
     return projector
@@ -103,7 +103,6 @@ def estimate_command(
     Raises:
         ViralError, StoreError: what would stop the run itself.
     """
-    from pipelines.engines.world import read_world
     from pipelines.training.caches import parse_caches
     from pipelines.training.estimate import estimate
 
