@@ -55,7 +55,7 @@ def start_folder(output: Path, config: TrainConfig, inputs: dict[str, Any]) -> N
             old = dict(json.loads(recorded.read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(
-                f"{recorded} is missing or damaged ({one_line(error)}): without it nobody knows what the run is made from. "
+                f"{recorded} is missing or damaged ({one_line(error)}), and says what the run is made from. "
                 "Restore it, or start a new run in another --output."
             ) from error
         if changed := [name for name in inputs if old.get(name) != inputs[name]]:

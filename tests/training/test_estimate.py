@@ -75,6 +75,14 @@ def test_configurations_alone_are_enough(bare):
     assert (without.num_steps, without.seconds) == (None, None)
 
 
+@pytest.mark.parametrize("objective", [*EVERY_OBJECTIVE, "ross"])
+def test_every_objective_has_its_cost(bare, objective: str):
+    settings = {"align.objective": objective, "align.denoiser_width": 64}
+    found = figures(with_overrides(bare, settings), None)
+    has_loss = objective not in ("none", "reinject_post", "reinject_pre")
+    assert bool(found.sample_flops["terms"]) is has_loss
+
+
 def test_ranks_share(bare):
     alone, two = figures(bare, None), figures(bare, None, num_ranks=2)
     assert two.seconds == pytest.approx(alone.seconds / 2)
