@@ -311,7 +311,10 @@ def read_config(path: Path) -> TrainConfig:
         raise ConfigError(f"No configuration at {path}; give --recipe NAME or a YAML file.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return parse_config(values)
+    try:
+        return parse_config(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def parse_config(values: Any) -> TrainConfig:  # noqa: ANN401 - the border where YAML becomes typed

@@ -69,14 +69,16 @@ def block_costs(config: TrainConfig, module: AlignedMllm, num_tokens: int) -> tu
 
 
 def flops_beside_blocks(module: AlignedMllm) -> dict[str, int]:
-    """Operations of one sample with an image, outside the LLM's blocks."""
+    """Operations of one sample with an image, outside the LLM's blocks; leaves fake tensors in the module."""
     core, sizes = module.core, module.core.config
     side, tokens = sizes.vision_config.image_size, image_tokens(module.mllm).count
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+    width = sizes.text_config.hidden_size
+    with FakeTensorMode(), FlopCounterMode(display=False) as counter:
+        as_fake(core.vision_tower)
         patch_features(core, torch.zeros(1, 3, side, side))
         tower = counter.get_total_flops()
-        width = sizes.text_config.hidden_size
         for term in module.loss_terms.values():
+            as_fake(term)
             hidden = {layer: torch.zeros(1, tokens, width, requires_grad=True) for layer in term.layers}
             term(hidden, torch.zeros(1, tokens, term.target_dim)).sum().backward()
         terms = counter.get_total_flops() - tower

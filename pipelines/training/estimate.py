@@ -95,13 +95,13 @@ def estimate(
     samples = _samples(config, missing)
     module = skeleton(config, caches, missing)
     tokens = _tokens_per_sample(config, samples, image_tokens(module.mllm).count)
-    beside = costs.flops_beside_blocks(module)
     memory, checkpoint = costs.memory(config, module, num_ranks), costs.checkpoint_bytes(module)
     groups, frozen = (
         _groups(config, module),
         sum(p.numel() for p in module.parameters() if not p.requires_grad),
     )
     activations, forward, backward = costs.block_costs(config, module, tokens)
+    beside = costs.flops_beside_blocks(module)
     flops = {"blocks, forward": forward, "blocks, backward": backward, **beside, "recompute": forward}
     steps = config.optim.max_steps
     if steps is None and samples is not None:

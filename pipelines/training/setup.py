@@ -14,7 +14,7 @@ from pipelines.training.activations import set_checkpointing
 from pipelines.training.backends import resolve_backend
 from pipelines.training.caches import CachedTeacher, Caches, open_caches
 from pipelines.training.config import ModelConfig, TrainConfig
-from pipelines.training.inputs import describe_inputs
+from pipelines.training.inputs import describe_cache, describe_inputs
 from pipelines.training.optim import build_optimizer, trainable
 from pipelines.training.ranks import Ranks, alone
 from pipelines.training.samples import build_encoding, sample_lengths, usable_samples
@@ -25,7 +25,7 @@ from viral.data.dataset import Example, InstructionDataset, collate
 from viral.data.index import AnnotationIndex
 from viral.data.sampler import SampleOrder
 from viral.errors import ConfigError, DataError
-from viral.mllm.aligned import AlignedMllm
+from viral.mllm.aligned import MAIN, AlignedMllm
 from viral.mllm.assemble import assemble_student
 from viral.mllm.lora import add_lora, train_projector_only
 from viral.mllm.packing import use_packing
@@ -99,7 +99,7 @@ def build_run(config: TrainConfig, caches: Caches, ranks: Ranks | None = None) -
     teachers = open_caches(caches, config.terms)
     targets = {name: teacher for name, teacher in teachers.items() if teacher.is_target}
     samples = _samples(config, teachers)
-    inputs = describe_inputs(samples, teachers)
+    inputs = _inputs(config, samples, teachers)
     student = build_student(
         config.model, device=str(device), dtype=DTYPES[config.precision], seed=config.seed
     )
@@ -149,6 +149,18 @@ def _samples(config: TrainConfig, teachers: Mapping[str, CachedTeacher]) -> Anno
         samples = usable_samples(samples, config.data, path, store)
     _require_enough(samples, config)
     return samples
+
+
+def _inputs(
+    config: TrainConfig, samples: AnnotationIndex, teachers: Mapping[str, CachedTeacher]
+) -> dict[str, Any]:
+    main = teachers.get(MAIN)
+    inputs = describe_inputs(samples, main.path if main else None, main.store if main else None)
+    return inputs | {
+        f"cache {name}": describe_cache(teacher.path, teacher.store)
+        for name, teacher in teachers.items()
+        if name != MAIN
+    }
 
 
 def micro_batches_per_rank(config: TrainConfig, num_ranks: int) -> int:

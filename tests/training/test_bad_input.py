@@ -14,6 +14,7 @@ from pipelines.training.export import export_run
 from pipelines.training.folder import run_lock
 from pipelines.training.load import load_model
 from pipelines.training.loop import train
+from pipelines.training.run import Command
 from pipelines.training.setup import micro_batches_per_rank
 from stores.errors import IncompleteStoreError, MissingStoreError, UnknownKeyError
 from tests.training.conftest import turns, write_annotations, write_store
@@ -311,10 +312,22 @@ def test_damaged_weights_are_neither_exported_nor_asked(finished, tmp_path: Path
     data[-20] ^= 1  # still a readable file
     file.write_bytes(data)
     for use in (lambda: export_run(output, tmp_path / "model"), lambda: load_model(str(output))):
-        with pytest.raises(WeightsError, match=r"step-000004 is damaged: .* LATEST: step-000002"):
+        with pytest.raises(WeightsError, match=r"step-000004 is damaged: .*LATEST: step-000002"):
             use()
     assert not (tmp_path / "model").exists()
     export_run(output, tmp_path / "older", 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("name: [", "config.yaml is not YAML"), ("name: x", "config.yaml: Invalid settings: model")],
+)
+def test_a_damaged_configuration_is_named(finished, tmp_path: Path, content: str, message: str):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    (output / "config.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        Command(settings=[], output=output, resume=True).resolve()
 
 
 def test_a_checkpoint_that_says_another_step_than_its_name(config, world, finished, tmp_path: Path):
@@ -333,7 +346,7 @@ def test_a_checkpoint_that_says_another_step_than_its_name(config, world, finish
         ("inputs.json", b'{"cache": \xff', ConfigError, "inputs.json is missing or damaged"),
         ("metrics.jsonl", b'{"step": 1}\n{"st\xe9p": 2}\n', ConfigError, "line 2 is damaged; delete it"),
         ("checkpoints/LATEST", b"step-\xff", WeightsError, "write the name of a checkpoint into it: step-000002"),
-        ("config.yaml", b"name: [", ConfigError, "config.yaml is not YAML"),
+        ("checkpoints/step-000004/trainer.json", b"", WeightsError, "step-000004 is damaged"),
     ],
 )  # fmt: skip
 def test_damage_beside_the_weights(config, world, finished, tmp_path: Path, name, content, error, message):

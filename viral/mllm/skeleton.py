@@ -8,7 +8,7 @@ from viral.errors import WeightsError
 from viral.mllm.assemble import assembled_config
 from viral.mllm.llms import get_llm_family
 from viral.mllm.load import read_model_config
-from viral.mllm.towers import read_tower_config
+from viral.mllm.towers import get_tower
 
 if TYPE_CHECKING:
     from transformers import LlavaConfig, LlavaForConditionalGeneration
@@ -37,7 +37,9 @@ def assembled_skeleton(llm: str, tower: str, dtype: str) -> "LlavaForConditional
     """
     language = read_model_config(llm, "language model")
     get_llm_family(language.model_type, llm)
-    kind, vision = read_tower_config(tower)
+    config = read_model_config(tower, "vision tower")
+    kind, vision = get_tower(config.model_type, tower), getattr(config, "vision_config", config)
+    vision.update(kind.changes)
     return _on_meta(assembled_config(language, kind, vision, language.vocab_size), dtype)
 
 

@@ -15,7 +15,7 @@ from viral.errors import WeightsError
 from viral.mllm.load import load_strictly, read_model_config
 
 if TYPE_CHECKING:
-    from transformers import LlavaModel, PretrainedConfig, PreTrainedModel
+    from transformers import LlavaModel, PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,22 +101,12 @@ def load_tower(source: str, dtype: str) -> tuple[Tower, "PreTrainedModel"]:
     """
     import transformers
 
-    tower, config = read_tower_config(source)
-    model_class = getattr(transformers, tower.class_name)
-    return tower, load_strictly(model_class, source, dtype=dtype, ignore=tower.rest, config=config)
-
-
-def read_tower_config(source: str) -> tuple[Tower, "PretrainedConfig"]:
-    """What is known of the kind of `source`, and the configuration of its vision model.
-
-    Raises:
-        WeightsError: nothing there, or an unknown architecture.
-    """
     config = read_model_config(source, "vision tower")
     tower = get_tower(config.model_type, source)
     vision_config = getattr(config, "vision_config", config)
     vision_config.update(tower.changes)
-    return tower, vision_config
+    model_class = getattr(transformers, tower.class_name)
+    return tower, load_strictly(model_class, source, dtype=dtype, ignore=tower.rest, config=vision_config)
 
 
 def patch_features(core: "LlavaModel", pixels: torch.Tensor) -> torch.Tensor:
