@@ -1,6 +1,7 @@
 """Entry point of `viral`: registers the commands and turns user errors into one line and exit code 2."""
 
 import logging
+import os
 import sys
 from typing import NoReturn
 
@@ -38,6 +39,8 @@ app.command("doctor")(doctor)
 def main() -> None:
     """Run `viral`. Exit codes: 0 done, 1 verification found damage, 2 the input is wrong, 130 interrupted."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names need not be text
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # those of transformers, too
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     for package in ("pipelines", "stores", "viral"):
         logging.getLogger(package).setLevel(logging.INFO)

@@ -1,17 +1,28 @@
 """`viral train` and `viral export`."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.train_options import (
+    AsJson,
+    Config,
+    DryRun,
+    Log,
+    NumRanks,
+    Output,
+    Resume,
+    Settings,
+    Tflops,
+    interruptible,
+    is_main,
+)
+from cli.train_text import print_estimate
+
 
 def train(
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, e.g. align.layer=8."),
-    ] = None,
+    settings: Settings = None,
     cache: Annotated[
         list[str] | None,
         typer.Option(
@@ -22,28 +33,29 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="Named run to start from (default: llava15_7b_viral).")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A config.yaml instead of a recipe.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder of the run (default: runs/NAME).")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in --output from its last checkpoint.")
-    ] = False,
+    config: Config = None,
+    output: Output = None,
+    resume: Resume = False,
+    log: Log = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    ranks: NumRanks = None,
+    tflops: Tflops = None,
 ) -> None:
     """Fine-tune the MLLM against cached teacher features (or without them: align.objective=none)."""
-    from pipelines.training.run import train_command
+    from pipelines.training.run import Command, train_command
 
-    main = os.environ.get("RANK", "0") == "0"  # the one of several processes that speaks
-    try:
-        checkpoint = train_command(
-            settings or [], cache=cache or [], recipe=recipe, config=config, output=output, resume=resume
-        )
-    except KeyboardInterrupt as stop:
-        if main:
-            typer.echo(f"{stop or 'interrupted'}; the same command with --resume continues.", err=True)
-        raise typer.Exit(130) from stop
-    if not main:
+    command = Command(
+        settings=settings or [], recipe=recipe, config=config, output=output, resume=resume, log=log or []
+    )
+    if dry_run:
+        print_estimate(command, cache or [], ranks=ranks, tflops=tflops, as_json=as_json)
         return
-    typer.echo(f"done: {checkpoint}")
-    typer.echo(f"next: viral export --run {checkpoint.parent.parent} --out DIR")
+    with interruptible():
+        checkpoint = train_command(command, cache or [])
+    if is_main():
+        typer.echo(f"done: {checkpoint}")
+        typer.echo(f"next: viral export --run {checkpoint.parent.parent} --out DIR")
 
 
 def export(

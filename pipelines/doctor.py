@@ -16,7 +16,12 @@ from stores.space import format_bytes
 from viral.hub import is_cached
 from viral.teachers.registry import TEACHERS
 
-EXTRAS = {"diffusers": "the teacher flux-vae", "ray": "--engine ray", "remote": "stores behind URLs"}
+EXTRAS = {
+    "diffusers": "the teacher flux-vae",
+    "log": "--log tensorboard and wandb",
+    "ray": "--engine ray",
+    "remote": "stores behind URLs",
+}
 """Extras that users install, and what each is for."""
 IMPORTED = ("torch", "timm", "transformers", "peft", "deepspeed", "zarr")
 """Packages that can be installed and yet fail to load: they depend on compiled parts of each other."""
@@ -53,7 +58,11 @@ def _extras() -> list[Finding]:
     found = []
     for extra, use in EXTRAS.items():
         needs = _requirements(extra)
-        assert needs, f"{extra} is no extra of the installed package"
+        if not needs:  # the code has been updated, what was installed with it has not
+            found.append(
+                Finding(f"viral[{extra}]", f"unknown to the installed package, for {use}; install it anew")
+            )
+            continue
         bad = [finding.topic for finding in map(_package, needs) if finding.is_problem]
         lacking = f"not installed ({', '.join(bad)}), only for {use}: pip install 'viral[{extra}]'"
         found.append(Finding(f"viral[{extra}]", lacking if bad else "installed"))

@@ -1,21 +1,17 @@
-"""How much of the forward pass to recompute: as little as the GPU's memory allows.
-
-What backward keeps of one block is measured, not tabled: it depends on LoRA, its dropout, precision and attention.
-"""
+"""How much of the forward pass to recompute: as little as the GPU's memory allows."""
 
 import logging
-from typing import Any
 
 import torch
 
 from viral.mllm.aligned import AlignedMllm
+from viral.mllm.block_cost import bytes_per_token
 
 log = logging.getLogger(__name__)
 CHOICES = (0, 4, 3, 2, 1)
 """Checkpoint every n-th block, from none to all; the first that fits is taken."""
 RESERVE = 0.15
 """Share of the free memory left for logits, the tower, the head and fragments."""
-PROBE_TOKENS = 256
 
 
 def set_checkpointing(module: AlignedMllm, setting: str | int, *, num_tokens: int) -> None:
@@ -39,37 +35,16 @@ def fewest(free: int, *, num_layers: int, kept: int, inputs: int) -> int:
     them is whole again.
     """
     for every in CHOICES:
-        checkpointed = -(-num_layers // every) if every else 0
-        need = (num_layers - checkpointed + bool(every)) * kept + checkpointed * inputs
+        need = activation_bytes(every, num_layers=num_layers, kept=kept, inputs=inputs)
         if need <= free * (1 - RESERVE):
             return every
     return 1
 
 
-def bytes_kept(module: AlignedMllm, num_tokens: int) -> int:
-    """Bytes that backward keeps of one block of the LLM for a sequence, its input included and weights not."""
-    model = module.core.language_model
-    width, device = model.config.hidden_size, next(model.parameters()).device
-    seen: dict[int, torch.UntypedStorage] = {}
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-
-    def count(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            seen[storage.data_ptr()] = storage  # held, so that no address is used twice
-        return tensor
-
-    hidden = torch.zeros(1, num_tokens, width, device=device, dtype=model.dtype, requires_grad=True)
-    position = torch.arange(num_tokens, device=device)[None]
-    arguments: dict[str, Any] = {
-        "position_embeddings": model.rotary_emb(hidden, position), "position_ids": position, "use_cache": False
-    }  # fmt: skip
-    with (
-        torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
-        torch.autocast(device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16),
-    ):
-        model.layers[-1](hidden, **arguments)
-    return sum(storage.nbytes() for storage in seen.values())
+def activation_bytes(every: int, *, num_layers: int, kept: int, inputs: int) -> int:
+    """Bytes that backward keeps of all blocks if every `every`-th is checkpointed, none for 0."""
+    checkpointed = -(-num_layers // every) if every else 0
+    return (num_layers - checkpointed + bool(every)) * kept + checkpointed * inputs
 
 
 def _automatic(module: AlignedMllm, num_tokens: int) -> int:
@@ -80,7 +55,7 @@ def _automatic(module: AlignedMllm, num_tokens: int) -> int:
     trained = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
     free = torch.cuda.mem_get_info(device)[0] - 12 * trained  # gradients and AdamW's two moments, fp32
     model = module.core.language_model
-    kept = bytes_kept(module, PROBE_TOKENS) * num_tokens // PROBE_TOKENS
+    kept = int(bytes_per_token(model) * num_tokens)
     inputs = model.config.hidden_size * model.dtype.itemsize * num_tokens
     every = fewest(free, num_layers=len(model.layers), kept=kept, inputs=inputs)
     log.info(

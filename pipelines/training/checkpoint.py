@@ -67,7 +67,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
         WeightsError: LATEST is missing although there are checkpoints, or names one that is not there.
     """
     pointer, known = folder / LATEST, complete_checkpoints(folder)
-    name = pointer.read_text().strip() if pointer.is_file() else None
+    name = pointer.read_text(errors="replace").strip() if pointer.is_file() else None
     if name is None and not known:
         return None
     if name not in known:
@@ -100,7 +100,7 @@ def load_checkpoint(checkpoint: Path, module: AlignedMllm) -> tuple[int, Tensors
     Raises:
         WeightsError: damaged (an older checkpoint may serve: edit LATEST), or of a run with other tensors.
     """
-    step = _verify(checkpoint)
+    step = verify(checkpoint)
     parameters = kept(module)
     for file, wanted in _parts(module, parameters).items():
         found = _current_names(read_tensors(checkpoint / file))
@@ -162,12 +162,19 @@ def _publish(final: Path, parts: dict[str, Tensors], step: int, module: AlignedM
     partial.rename(final)
 
 
-def _verify(checkpoint: Path) -> int:
-    """Its step, once every file is what was written. (Older checkpoints recorded no digests.)"""
+def verify(checkpoint: Path, *, optimizer: bool = True) -> int:
+    """Its step, once every file (that of the `optimizer` too) is what was written. (Older ones recorded no digests.)
+
+    Raises:
+        WeightsError: it is not.
+    """
     try:
         recorded = json.loads((checkpoint / TRAINER).read_text())
         step, digests = int(recorded["step"]), dict(recorded.get("sha256", {}))
-        damaged = [name for name, digest in digests.items() if _digest(checkpoint / name) != digest]
+        wanted = [name for name in digests if optimizer or name != OPTIMIZER]
+        damaged = [name for name in wanted if _digest(checkpoint / name) != digests[name]]
+        if checkpoint.name != f"step-{step:06d}":
+            damaged.append(TRAINER)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{checkpoint} is damaged ({error}); {_older(checkpoint)}.") from error
     if damaged:

@@ -311,7 +311,10 @@ def read_config(path: Path) -> TrainConfig:
         raise ConfigError(f"No configuration at {path}; give --recipe NAME or a YAML file.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return parse_config(values)
+    try:
+        return parse_config(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def parse_config(values: Any) -> TrainConfig:  # noqa: ANN401 - the border where YAML becomes typed
@@ -324,7 +327,7 @@ def parse_config(values: Any) -> TrainConfig:  # noqa: ANN401 - the border where
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'configuration'}: {problem['msg']}"
+            f"{'.'.join(map(str, problem['loc'])) or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors()
         )
         raise ConfigError(f"Invalid settings: {problems}.") from error

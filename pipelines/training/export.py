@@ -9,12 +9,11 @@ import torch
 from pipelines.training.checkpoint import checkpoint_at
 from pipelines.training.config import read_config
 from pipelines.training.folder import CHECKPOINTS, CONFIG
-from pipelines.training.load import reinjections
-from pipelines.training.setup import DTYPES, build_student
+from pipelines.training.load import merged_student, reinjections
+from pipelines.training.setup import DTYPES
 from viral.data.conversation import get_template
 from viral.errors import ConfigError
 from viral.mllm.export import save_student
-from viral.mllm.trained import merge_trained
 
 
 def export_run(run: Path, out: Path, step: int | None = None) -> Path:
@@ -36,8 +35,7 @@ def export_run(run: Path, out: Path, step: int | None = None) -> Path:
             f"plain Hugging Face folder would lose it. Use the run itself: viral eval --model {run}."
         )
     checkpoint = checkpoint_at(run / CHECKPOINTS, None if step is None else f"step-{step:06d}")
-    student = build_student(config.model, device="cpu", dtype="float32", seed=config.seed)
-    merge_trained(student, checkpoint)
+    student = merged_student(config, checkpoint)
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

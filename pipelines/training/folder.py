@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.training.config import TrainConfig, read_config, write_config
 from stores.publish import publish, write_json
 from stores.spec import flatten
-from viral.errors import ConfigError
+from viral.errors import ConfigError, one_line
 
 CONFIG, INPUTS, METRICS, CHECKPOINTS = "config.yaml", "inputs.json", "metrics.jsonl", "checkpoints"
 LOCK = "lock"
@@ -51,7 +51,13 @@ def start_folder(output: Path, config: TrainConfig, inputs: dict[str, Any]) -> N
     """
     recorded = output / INPUTS
     if (output / CONFIG).is_file():
-        old = json.loads(recorded.read_text())
+        try:
+            old = dict(json.loads(recorded.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{recorded} is missing or damaged ({one_line(error)}), and says what the run is made from. "
+                "Restore it, or start a new run in another --output."
+            ) from error
         if changed := [name for name in inputs if old.get(name) != inputs[name]]:
             raise ConfigError(
                 f"{output} was started with other inputs: {', '.join(changed)} changed since. "
@@ -82,12 +88,26 @@ def run_lock(output: Path) -> Iterator[None]:
 
 
 def trim_metrics(output: Path, step: int) -> None:
-    """Drop metric lines after `step`, which a resumed run will write again."""
+    """Drop metric lines after `step`, which a resumed run will write again, and an unfinished one.
+
+    Raises:
+        ConfigError: a line is damaged.
+    """
     path = output / METRICS
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    kept = []
+    for number, line in enumerate(lines, 1):
+        if line.endswith(b"\n") and _step(path, number, line) <= step:
+            kept.append(line)
     with publish(path) as partial:
-        partial.write_text("".join(kept))
+        partial.write_bytes(b"".join(kept))
+
+
+def _step(path: Path, number: int, line: bytes) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} line {number} is damaged; delete it, and resume.") from error
 
 
 def read_metrics(output: Path) -> list[dict[str, Any]]:

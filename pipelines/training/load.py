@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipelines.training.checkpoint import checkpoint_at, load_terms
+from pipelines.training.checkpoint import checkpoint_at, load_terms, verify
 from pipelines.training.config import TrainConfig, read_config
 from pipelines.training.folder import CHECKPOINTS, CONFIG
 from pipelines.training.setup import DTYPES, build_student
@@ -29,16 +29,27 @@ def load_model(source: str, *, device: str = "cpu", dtype: str = "float32") -> S
     if checkpoint is None:
         return load_student(source, device=device, dtype=dtype)
     config = read_config(checkpoint.parent.parent / CONFIG)
-    student = build_student(config.model, device="cpu", dtype="float32", seed=config.seed)
-    merge_trained(student, checkpoint)
+    student = merged_student(config, checkpoint)
     add_image_token(student)  # prompts come as token ids
     student.model.to(getattr(torch, DTYPES[config.precision])).to(device, getattr(torch, dtype)).eval()
     terms = {name: term for name, term in config.terms.items() if name in reinjections(config)}
-    modules = nn.ModuleDict(build_terms(terms, student, {}, config.seed))
+    modules = nn.ModuleDict(build_terms(terms, student.model, {}, config.seed))
     load_terms(checkpoint, modules)
     for module in modules.to(getattr(torch, dtype)).values():
         assert isinstance(module, Reinjection)
         module.attach(student.model.model)
+    return student
+
+
+def merged_student(config: TrainConfig, checkpoint: Path) -> Student:
+    """A run's base with what it has trained merged into it, on the CPU in fp32.
+
+    Raises:
+        WeightsError: the checkpoint is damaged, or base or adapter do not load.
+    """
+    verify(checkpoint, optimizer=False)
+    student = build_student(config.model, device="cpu", dtype="float32", seed=config.seed)
+    merge_trained(student, checkpoint)
     return student
 
 

@@ -1,7 +1,7 @@
 """The training loop: one verb a line, stateless in its order and its randomness, so a resumed run is the same run."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,10 +13,12 @@ from pipelines.training.backends import BACKENDS, Backend, resolve_backend
 from pipelines.training.caches import Caches
 from pipelines.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from pipelines.training.config import TrainConfig
-from pipelines.training.folder import CHECKPOINTS, METRICS, check_folder, run_lock, start_folder, trim_metrics
-from pipelines.training.metrics import Recorder, StepMetrics, Tally, named_terms
+from pipelines.training.folder import CHECKPOINTS, check_folder, run_lock, start_folder, trim_metrics
+from pipelines.training.loggers import get_loggers
+from pipelines.training.metrics import StepMetrics, Tally, named_terms
 from pipelines.training.optim import lr_factor, set_lr
 from pipelines.training.ranks import join_ranks
+from pipelines.training.recorder import Recorder
 from pipelines.training.setup import Run, build_run
 from pipelines.training.watch import Stopped
 from pipelines.workers import reporting_dead_workers
@@ -26,16 +28,18 @@ from viral.errors import ConfigError
 from viral.mllm.aligned import Losses
 
 
-def train(config: TrainConfig, *, cache: Caches, output: Path, resume: bool = False) -> Path:
+def train(
+    config: TrainConfig, *, cache: Caches, output: Path, resume: bool = False, log: Sequence[str] = ()
+) -> Path:
     """Run (or continue) a training run in `output`; returns its last checkpoint.
 
-    `cache` is that of the main term, or those of several terms by name.
+    `cache` is that of the main term, or those of several terms by name; `log` names of `loggers.LOGGERS`.
 
     Raises:
         ViralError, StoreError: whatever in the configuration, data, weights or cache does not fit.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM, after a checkpoint of the last whole step.
     """
-    config = config.resolved()
+    config, loggers = config.resolved(), get_loggers(log)
     with join_ranks(config) as ranks:
         if ranks.main:
             check_folder(output, config, resume=resume)
@@ -48,7 +52,7 @@ def train(config: TrainConfig, *, cache: Caches, output: Path, resume: bool = Fa
             backend, done = start(run, checkpoint)
             if ranks.main:
                 trim_metrics(output, done)
-            with Recorder(output / METRICS, config.name, run.num_steps, done, main=ranks.main) as recorder:
+            with Recorder(output, config, run.num_steps, done, loggers, main=ranks.main) as recorder:
                 for metric in steps(run, backend, done):
                     recorder.record(metric)
                     last, stopping = metric.step == run.num_steps, ranks.any(stop.requested)

@@ -1,18 +1,13 @@
-"""What a step reports: means over ranks, written and shown by rank 0 alone."""
+"""What a step reports: means over ranks."""
 
-import json
 import math
 import resource
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 
-from pipelines.progress import bar
 from pipelines.training.ranks import Ranks
 from viral.data.dataset import Batch
 from viral.errors import DataError
@@ -41,12 +36,12 @@ class StepMetrics:
     peak_memory: int
     """Bytes, of the rank that has most: of its device on a GPU, of its process on a CPU."""
 
-    def as_json(self) -> str:
-        """One line of `metrics.jsonl`."""
-        values: dict[str, Any] = {}
+    def values(self) -> dict[str, Any]:
+        """By the names of `metrics.jsonl`, whose line of this step it is."""
+        named: dict[str, Any] = {}
         for name, value in asdict(self).items():
-            values |= value if name == "terms" else {"loss/lm" if name == "lm" else name: value}
-        return json.dumps(values)
+            named |= value if name == "terms" else {"loss/lm" if name == "lm" else name: value}
+        return named
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +101,12 @@ class Tally:
             ]
         )  # fmt: skip
         if bad:
+            parts = {"lm": lms, **dict(zip(names, terms, strict=True))}
+            odd = [name for name, values in parts.items() if not all(map(math.isfinite, values))]
             raise DataError(
                 f"Loss is {totals[bad[0]]} at step {step + 1} with samples {', '.join(self.samples[bad[0]][:8])}; "
-                "nothing was updated. Lower optim.lr, or look at these samples."
+                f"nothing was updated. Not finite: {', '.join(odd) or 'their sum'}. Look at these samples and their "
+                "cached targets, or lower optim.lr."
             )
         num_bad, total, lm, count, skipped, tokens, truncated, wait, *rest = rows.sum(0).tolist()
         sums, counts = rest[: len(names)], rest[len(names) : 2 * len(names)]
@@ -147,40 +145,3 @@ def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-class Recorder:
-    """Context that appends to `metrics.jsonl` and draws the bar, on rank 0; elsewhere it does nothing."""
-
-    def __init__(self, path: Path, name: str, num_steps: int, done: int, *, main: bool) -> None:
-        self._main, self._stack = main, ExitStack()
-        if main:
-            self._file = self._stack.enter_context(path.open("a"))
-            self._bar = self._stack.enter_context(bar(num_steps, name, True, done, "step"))
-
-    def __enter__(self) -> "Recorder":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-    def record(self, metric: StepMetrics) -> None:
-        """Write and show one step."""
-        if not self._main:
-            return
-        self._file.write(metric.as_json() + "\n")
-        self._file.flush()
-        self._bar.update()
-        shown = {
-            "lm": f"{metric.lm:.3f}",
-            "tok/s": f"{metric.tokens / metric.step_time:.0f}",
-            "wait": f"{metric.data_wait / metric.step_time:.0%}",
-        }
-        shown |= {
-            name.removeprefix(f"{MAIN}/"): f"{value:.3f}"
-            for name, value in metric.terms.items()
-            if value is not None
-        }
-        self._bar.set_postfix(shown)

@@ -1,23 +1,65 @@
 """From the words of a command line to a training run of either stage."""
 
-import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import copyfile
+from typing import TYPE_CHECKING
 
+from pipelines.engines.world import read_world
 from pipelines.recipes import get_recipe
 from pipelines.training.config import TrainConfig, parse_overrides, read_config, with_overrides
 from pipelines.training.folder import CONFIG
 from stores.publish import publish
 from viral.errors import ConfigError
 
-DEFAULT_RECIPE = "llava15_7b_viral"
+if TYPE_CHECKING:
+    from pipelines.training.estimate import Estimate
+
 DEFAULT_PRETRAIN = "llava15_7b_pretrain"
 
 
-def pretrain_command(
-    settings: list[str], *, recipe: str | None, config: Path | None, output: Path | None, resume: bool
-) -> Path:
-    """Stage one: resolve and train as `train_command`; returns the projector that stage two starts from.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """What a command line says of a run."""
+
+    settings: list[str]
+    recipe: str | None = None
+    config: Path | None = None
+    output: Path | None = None
+    resume: bool = False
+    log: list[str] = field(default_factory=list)
+    default: str = "llava15_7b_viral"
+    """The recipe where nothing is named."""
+
+    def pretraining(self) -> "Command":
+        """The same of stage one."""
+        return replace(self, default=DEFAULT_PRETRAIN)
+
+    def base(self) -> TrainConfig:
+        """The recipe or file that settings change; a resumed run needs only its folder, which holds its own.
+
+        Raises:
+            ConfigError, UnknownNameError: recipe and file at once, an unknown recipe, or a file that does not fit.
+        """
+        if self.recipe and self.config:
+            raise ConfigError("Give --recipe or --config, not both.")
+        own = self.output / CONFIG if self.resume and self.output else None
+        if own and own.is_file() and not (self.recipe or self.config):
+            return read_config(own)
+        return read_config(self.config) if self.config else get_recipe(self.recipe or self.default)
+
+    def resolve(self) -> tuple[TrainConfig, Path]:
+        """The configuration and the folder that are asked for.
+
+        Raises:
+            ConfigError, UnknownNameError: as `base`, or wrong settings.
+        """
+        config = with_overrides(self.base(), parse_overrides(self.settings))
+        return config, self.output or Path("runs") / config.name
+
+
+def pretrain_command(command: Command) -> Path:
+    """Stage one: resolve and train; returns the projector that stage two starts from.
 
     Raises:
         ViralError: anything that does not fit, before any work is done.
@@ -25,33 +67,22 @@ def pretrain_command(
     from pipelines.training.loop import train
     from viral.mllm.projector import PROJECTOR_FILE
 
-    resolved = resolve(
-        settings, recipe=recipe, config=config, output=output, resume=resume, default=DEFAULT_PRETRAIN
-    )
-    if resolved.lora is not None or resolved.align.objective != "none":
+    config, output = command.pretraining().resolve()
+    if config.lora is not None or config.align.objective != "none":
         raise ConfigError(
-            f"Stage one trains the projector alone, {resolved.name} more than that; set lora=null and "
+            f"Stage one trains the projector alone, {config.name} more than that; set lora=null and "
             "align.objective=none, give a *_pretrain recipe, or use `viral train`."
         )
-    output = output or default_output(resolved)
-    checkpoint = train(resolved, cache=None, output=output, resume=resume)
+    checkpoint = train(config, cache=None, output=output, resume=command.resume, log=command.log)
     projector = output / PROJECTOR_FILE
-    if os.environ.get("RANK", "0") == "0":
+    if read_world().rank == 0:
         with publish(projector) as partial:
             copyfile(checkpoint / PROJECTOR_FILE, partial)
     return projector
 
 
-def train_command(
-    settings: list[str],
-    *,
-    cache: list[str],
-    recipe: str | None,
-    config: Path | None,
-    output: Path | None,
-    resume: bool,
-) -> Path:
-    """Resolve recipe or file plus overrides, then train; returns the last checkpoint.
+def train_command(command: Command, caches: list[str]) -> Path:
+    """Resolve recipe or file plus settings, then train; returns the last checkpoint.
 
     Raises:
         ViralError, StoreError: anything that does not fit, before any work is done.
@@ -59,38 +90,28 @@ def train_command(
     from pipelines.training.caches import parse_caches
     from pipelines.training.loop import train
 
-    resolved = resolve(
-        settings, recipe=recipe, config=config, output=output, resume=resume, default=DEFAULT_RECIPE
-    )
-    return train(
-        resolved, cache=parse_caches(cache), output=output or default_output(resolved), resume=resume
-    )
+    config, output = command.resolve()
+    cache = parse_caches(caches)
+    return train(config, cache=cache, output=output, resume=command.resume, log=command.log)
 
 
-def resolve(
-    settings: list[str],
-    *,
-    recipe: str | None,
-    config: Path | None,
-    output: Path | None,
-    resume: bool,
-    default: str,
-) -> TrainConfig:
-    """The configuration that a command line asks for.
-
-    A resumed run needs only its folder: without recipe and file its own configuration is taken.
+def estimate_command(
+    command: Command, caches: list[str], *, ranks: int | None, tflops: float | None
+) -> "Estimate":
+    """What a run would be, of either stage; by default on as many devices as `WORLD_SIZE` says.
 
     Raises:
-        ConfigError, UnknownNameError: recipe and file at once, an unknown recipe, or wrong settings.
+        ViralError, StoreError: what would stop the run itself.
     """
-    if recipe and config:
-        raise ConfigError("Give --recipe or --config, not both.")
-    if resume and output and not (recipe or config) and (output / CONFIG).is_file():
-        config = output / CONFIG
-    base = read_config(config) if config else get_recipe(recipe or default)
-    return with_overrides(base, parse_overrides(settings))
+    from pipelines.training.caches import parse_caches
+    from pipelines.training.estimate import estimate
 
-
-def default_output(config: TrainConfig) -> Path:
-    """Where a run goes that was given no folder."""
-    return Path("runs") / config.name
+    config, output = command.resolve()
+    return estimate(
+        config,
+        parse_caches(caches),
+        output,
+        num_ranks=ranks or read_world().size,
+        recipe_batch_size=command.base().data.batch_size,
+        tflops=tflops,
+    )

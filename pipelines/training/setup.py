@@ -108,7 +108,7 @@ def build_run(config: TrainConfig, caches: Caches, ranks: Ranks | None = None) -
             target.store, target.path, config.terms[name], student.image.grid, config.data.image_mode
         )
     specs = {name: target.store.manifest.spec for name, target in targets.items()}
-    module = build_module(config, student, {name: spec.dim for name, spec in specs.items()})
+    module = build_module(config, student.model, {name: spec.dim for name, spec in specs.items()})
     optimizer = build_optimizer(module, config.optim)
     if config.data.pack:
         use_packing(module.core.language_model)
@@ -216,16 +216,18 @@ def build_student(config: ModelConfig, *, device: str, dtype: str, seed: int) ->
     return assemble_student(config.llm, config.tower, config.projector, device=device, dtype=dtype, seed=seed)
 
 
-def build_module(config: TrainConfig, student: Student, target_dims: Mapping[str, int]) -> AlignedMllm:
-    """LoRA inside the student, the terms beside it, all in training mode where they train."""
-    adapted = _make_trainable(student, config)
-    terms = build_terms(config.terms, student, target_dims, config.seed)
+def build_module(
+    config: TrainConfig, model: "LlavaForConditionalGeneration", target_dims: Mapping[str, int]
+) -> AlignedMllm:
+    """LoRA inside the model, the terms beside it, all in training mode where they train."""
+    adapted = _make_trainable(model, config)
+    terms = build_terms(config.terms, model, target_dims, config.seed)
     module = AlignedMllm(adapted, terms, config.align.resolved().averaging or "image")
     module.train()
     module.core.vision_tower.eval()
     if config.precision == "bf16":
         # Inside the module, for DeepSpeed switches off what is around it.
-        module.forward = torch.autocast(student.model.device.type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
+        module.forward = torch.autocast(model.device.type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
     set_checkpointing(
         module,
         config.gradient_checkpointing,
@@ -237,8 +239,10 @@ def build_module(config: TrainConfig, student: Student, target_dims: Mapping[str
     return module
 
 
-def _make_trainable(student: Student, config: TrainConfig) -> "PeftModel | LlavaForConditionalGeneration":
+def _make_trainable(
+    model: "LlavaForConditionalGeneration", config: TrainConfig
+) -> "PeftModel | LlavaForConditionalGeneration":
     if (lora := config.lora) is None:
-        train_projector_only(student.model)
-        return student.model
-    return add_lora(student.model, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, seed=config.seed)
+        train_projector_only(model)
+        return model
+    return add_lora(model, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, seed=config.seed)

@@ -2,26 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 import torch
 
 from pipelines.training.config import TOWER, AlignConfig
 from viral.errors import ConfigError
-from viral.mllm.student import Student
+from viral.mllm.student import image_tokens
 from viral.mllm.tap import layer_indices
 from viral.objectives import LossTerm, Reinjection, Shape, TermSettings, get_objective
 
+if TYPE_CHECKING:
+    from transformers import LlavaForConditionalGeneration
+
 
 def build_terms(
-    terms: Mapping[str, AlignConfig], student: Student, target_dims: Mapping[str, int], seed: int
+    terms: Mapping[str, AlignConfig],
+    model: "LlavaForConditionalGeneration",
+    target_dims: Mapping[str, int],
+    seed: int,
 ) -> dict[str, LossTerm | Reinjection]:
-    """Modules by name, on the student's device; `terms` are resolved, `target_dims` those of cached targets.
+    """Modules by name, on the model's device; `terms` are resolved, `target_dims` those of cached targets.
 
     Raises:
-        ConfigError: a layer that the student does not have, or settings that an objective does not take.
+        ConfigError: a layer that the model does not have, or settings that an objective does not take.
     """
     return {
-        name: _build(name, term, student, target_dims.get(name), seed + index)
+        name: _build(name, term, model, target_dims.get(name), seed + index)
         for index, (name, term) in enumerate(terms.items())
     }
 
@@ -33,9 +40,9 @@ def is_cosine(term: AlignConfig) -> bool:
 
 
 def _build(
-    name: str, term: AlignConfig, student: Student, target_dim: int | None, seed: int
+    name: str, term: AlignConfig, model: "LlavaForConditionalGeneration", target_dim: int | None, seed: int
 ) -> LossTerm | Reinjection:
-    objective, sizes = get_objective(term.objective), student.model.config
+    objective, sizes = get_objective(term.objective), model.config
     assert objective is not None
     assert term.layer is not None
     hidden_dim, tower_dim = sizes.text_config.hidden_size, sizes.vision_config.hidden_size
@@ -44,7 +51,7 @@ def _build(
         hidden_dim=hidden_dim,
         tower_dim=tower_dim,
         target_dim=target_dim or {"tower": tower_dim, "projected": hidden_dim}.get(source or "", 0),
-        grid=student.image.grid,
+        grid=image_tokens(model).grid,
     )
     chosen = {
         field.name: getattr(term, field.name)
@@ -54,6 +61,6 @@ def _build(
     try:
         layers = layer_indices(term.layer, sizes.text_config.num_hidden_layers)
         settings = TermSettings(**chosen, layers=layers, source=source or "teacher", seed=seed)
-        return objective.term(settings, shape).to(student.model.device, torch.float32)
+        return objective.term(settings, shape).to(model.device, torch.float32)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error

@@ -48,4 +48,5 @@ def test_what_is_missing_too_old_or_broken_is_a_problem_and_says_what_to_install
     assert rows["no-such-package"]["text"] == "missing; pip install 'no-such-package>=1.0'"
     assert "does not load: No module named 'no_such_module'" in rows["no_such_module"]["text"]
     assert not rows["viral[ray]"]["is_problem"], "an extra is a choice"
+    assert "unknown to the installed package" in rows["viral[log]"]["text"], "declared after it was installed"
     assert "only for --engine ray: pip install 'viral[ray]'" in rows["viral[ray]"]["text"]

@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 from pipelines.training.config import with_overrides
+from pipelines.training.export import export_run
 from pipelines.training.folder import run_lock
+from pipelines.training.load import load_model
 from pipelines.training.loop import train
+from pipelines.training.run import Command
 from pipelines.training.setup import micro_batches_per_rank
 from stores.errors import IncompleteStoreError, MissingStoreError, UnknownKeyError
 from tests.training.conftest import turns, write_annotations, write_store
@@ -221,6 +224,15 @@ def test_loss_that_is_not_finite_updates_nothing(config, world, tmp_path: Path):
         run(config, world, tmp_path, optim__lr=1e30, optim__warmup_ratio=0.0)
 
 
+def test_targets_that_are_not_finite_are_named(config, world, tmp_path: Path):
+    names = [f"{index:02d}.png" for index in range(12)]
+    cache = write_store(tmp_path / "cache", world["images"], names, codec="fp16", poisoned=names)
+    with pytest.raises(
+        DataError, match=r"Loss is nan at step \d .* nothing was updated. Not finite: align. Look"
+    ):
+        train(config, cache=cache, output=tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
@@ -289,6 +301,65 @@ def test_a_damaged_checkpoint_names_an_older_one(config, world, finished, tmp_pa
     (output / "checkpoints" / "LATEST").write_text("step-000002")
     resume(config, world, output)
     assert file.read_bytes() == (finished / "checkpoints" / "step-000004" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"])
+def test_damaged_weights_are_neither_exported_nor_asked(finished, tmp_path: Path, name: str):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    file = output / "checkpoints" / "step-000004" / name
+    data = bytearray(file.read_bytes())
+    data[-20] ^= 1  # still a readable file
+    file.write_bytes(data)
+    for use in (lambda: export_run(output, tmp_path / "model"), lambda: load_model(str(output))):
+        with pytest.raises(WeightsError, match=r"step-000004 is damaged: .*LATEST: step-000002"):
+            use()
+    assert not (tmp_path / "model").exists()
+    export_run(output, tmp_path / "older", 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("name: [", "config.yaml is not YAML"), ("name: x", "config.yaml: Invalid settings: model")],
+)
+def test_a_damaged_configuration_is_named(finished, tmp_path: Path, content: str, message: str):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    (output / "config.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        Command(settings=[], output=output, resume=True).resolve()
+
+
+def test_a_checkpoint_that_says_another_step_than_its_name(config, world, finished, tmp_path: Path):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    file = output / "checkpoints" / "step-000004" / "trainer.json"
+    file.write_text(file.read_text().replace('"step": 4', '"step": 0'))
+    with pytest.raises(WeightsError, match=r"damaged: trainer.json changed"):
+        resume(config, world, output)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "message"),
+    [
+        ("inputs.json", None, ConfigError, "inputs.json is missing or damaged"),
+        ("inputs.json", b'{"cache": \xff', ConfigError, "inputs.json is missing or damaged"),
+        ("metrics.jsonl", b'{"step": 1}\n{"st\xe9p": 2}\n', ConfigError, "line 2 is damaged; delete it"),
+        ("checkpoints/LATEST", b"step-\xff", WeightsError, "write the name of a checkpoint into it: step-000002"),
+        ("checkpoints/step-000004/trainer.json", b"", WeightsError, "step-000004 is damaged"),
+    ],
+)  # fmt: skip
+def test_damage_beside_the_weights(config, world, finished, tmp_path: Path, name, content, error, message):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    if content is None:
+        (output / name).unlink()
+    else:
+        (output / name).write_bytes(content)
+    with pytest.raises(error, match=message) as caught:
+        resume(config, world, output)
+    assert "\n" not in str(caught.value)
+    assert content is None or (output / name).read_bytes() == content
 
 
 def test_a_checkpoint_of_another_run(config, world, finished, tmp_path: Path):

@@ -17,7 +17,7 @@ from pipelines.training.export import export_run
 from pipelines.training.folder import read_metrics
 from pipelines.training.load import load_model
 from pipelines.training.loop import train
-from pipelines.training.run import train_command
+from pipelines.training.run import Command, train_command
 from pipelines.training.setup import build_run
 from pipelines.training.targets import make_decoder, open_targets
 from stores import open_store
@@ -88,11 +88,9 @@ def several(config):
 
 def test_several_teachers_on_several_grids(config, caches, tmp_path: Path):
     (tmp_path / "config.yaml").write_text(write_config(config))
-    train_command(
-        [f"{name}={value}" for name, value in (OVERRIDES | SEVERAL).items()],
-        cache=[str(caches["dinov2"]), f"sam={caches['sam']}"],
-        recipe=None, config=tmp_path / "config.yaml", output=tmp_path / "run", resume=False,
-    )  # fmt: skip
+    settings = [f"{name}={value}" for name, value in (OVERRIDES | SEVERAL).items()]
+    command = Command(settings=settings, config=tmp_path / "config.yaml", output=tmp_path / "run")
+    train_command(command, [str(caches["dinov2"]), f"sam={caches['sam']}"])
     line = read_metrics(tmp_path / "run")[0]
     found = line["align/cosine"], line["sam/loss"], line["own/cosine"]
     assert all(value is not None for value in found)

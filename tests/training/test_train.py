@@ -16,7 +16,7 @@ from pipelines.training.checkpoint import latest_checkpoint
 from pipelines.training.config import with_overrides, write_config
 from pipelines.training.folder import read_metrics
 from pipelines.training.loop import train
-from pipelines.training.metrics import Recorder
+from pipelines.training.recorder import Recorder
 from pipelines.training.setup import build_run
 from stores import open_store
 from viral.errors import ConfigError
@@ -120,13 +120,13 @@ def test_sigterm_saves_the_last_step_and_resumes(config, world, reference, tmp_p
     output = tmp_path / "run"
     slow = with_overrides(config, {"save_every": 1000})
 
-    def stop_after_third(line: str) -> None:
-        if json.loads(line)["step"] == 3:
+    def stop_after_third(step: int) -> None:
+        if step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
         record = Recorder.record
-        patch.setattr(Recorder, "record", lambda self, m: (record(self, m), stop_after_third(m.as_json())))
+        patch.setattr(Recorder, "record", lambda self, m: (record(self, m), stop_after_third(m.step)))
         with pytest.raises(KeyboardInterrupt):
             train(slow, cache=world["cache"], output=output)
     assert latest_checkpoint(output / "checkpoints").name == "step-000003"

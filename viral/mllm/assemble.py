@@ -9,10 +9,10 @@ from viral.mllm.llms import load_llm
 from viral.mllm.load import load_tokenizer
 from viral.mllm.projector import build_projector
 from viral.mllm.student import Student, fitting_pixels, image_tokens
-from viral.mllm.towers import load_tower
+from viral.mllm.towers import Tower, load_tower
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import LlavaConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def assemble_student(
@@ -26,22 +26,13 @@ def assemble_student(
     Raises:
         WeightsError: a part is missing, of an unknown architecture, or its weights do not fit.
     """
-    from transformers import LlavaConfig
     from transformers import LlavaForConditionalGeneration as Llava
 
     language = load_llm(llm, dtype)
     kind, vision = load_tower(tower, dtype)
     tokenizer = load_tokenizer(llm)
-    vision_config = vision.config
-    config = LlavaConfig(
-        vision_config=vision_config,
-        text_config=language.config,
-        image_token_index=tokenizer.get_vocab().get("<image>", language.config.vocab_size),
-        image_seq_length=(vision_config.image_size // vision_config.patch_size) ** 2,
-        vision_feature_layer=kind.feature_layer,
-        vision_feature_select_strategy=kind.select,
-        tie_word_embeddings=language.config.tie_word_embeddings,
-    )
+    image_token_id = tokenizer.get_vocab().get("<image>", language.config.vocab_size)
+    config = assembled_config(language.config, kind, vision.config, image_token_id)
     with torch.device("meta"):
         model = Llava(config)
     model.model.vision_tower = vision
@@ -51,6 +42,23 @@ def assemble_student(
     _set_end_tokens(model, language, tokenizer)
     model.eval().to(device)
     return Student(model, tokenizer, fitting_pixels(model, tower), image_tokens(model))
+
+
+def assembled_config(
+    language: "PretrainedConfig", kind: Tower, vision: "PretrainedConfig", image_token_id: int
+) -> "LlavaConfig":
+    """The configuration of a LLaVA of these parts."""
+    from transformers import LlavaConfig
+
+    return LlavaConfig(
+        vision_config=vision,
+        text_config=language,
+        image_token_index=image_token_id,
+        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
+        vision_feature_layer=kind.feature_layer,
+        vision_feature_select_strategy=kind.select,
+        tie_word_embeddings=language.tie_word_embeddings,
+    )
 
 
 def add_image_token(student: Student) -> None:
