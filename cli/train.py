@@ -19,6 +19,13 @@ def train(
             help="Feature store made by `viral cache build`; with NAME, that of the term also.NAME.",
         ),
     ] = None,
+    vision_cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Store of the student's own tower (`viral cache build --vfm tower --codec bf16`): training then loads "
+            "neither tower nor images."
+        ),
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Named run to start from (default: llava15_7b_viral).")
     ] = None,
@@ -34,7 +41,13 @@ def train(
     main = os.environ.get("RANK", "0") == "0"  # the one of several processes that speaks
     try:
         checkpoint = train_command(
-            settings or [], cache=cache or [], recipe=recipe, config=config, output=output, resume=resume
+            settings or [],
+            cache=cache or [],
+            vision_cache=vision_cache,
+            recipe=recipe,
+            config=config,
+            output=output,
+            resume=resume,
         )
     except KeyboardInterrupt as stop:
         if main:

@@ -50,6 +50,7 @@ def train_command(
     config: Path | None,
     output: Path | None,
     resume: bool,
+    vision_cache: Path | None = None,
 ) -> Path:
     """Resolve recipe or file plus overrides, then train; returns the last checkpoint.
 
@@ -63,7 +64,11 @@ def train_command(
         settings, recipe=recipe, config=config, output=output, resume=resume, default=DEFAULT_RECIPE
     )
     return train(
-        resolved, cache=parse_caches(cache), output=output or default_output(resolved), resume=resume
+        resolved,
+        cache=parse_caches(cache),
+        vision_cache=vision_cache,
+        output=output or default_output(resolved),
+        resume=resume,
     )
 
 
