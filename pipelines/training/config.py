@@ -163,7 +163,9 @@ class AlignConfig(_Config):
                 f"objective {self.objective} takes no features of the tower; drop teacher={TOWER}"
             )
         if self.online and (self.teacher == TOWER or not objective or objective.source != "teacher"):
-            raise ValueError(f"objective {self.objective} has no teacher beside the student to run; drop online")
+            raise ValueError(
+                f"objective {self.objective} has no teacher beside the student to run; drop online"
+            )
         if self.separate_heads and not isinstance(self.layer, list):
             raise ValueError("separate_heads needs several layers, as in layer=[15,16,17]")
         return self

@@ -39,4 +39,6 @@ def image_keys(cache: Path, names: Sequence[str], files: ImageFiles) -> ImageKey
         by_path = plans[0].spec.fingerprint.get("keys") == PATH_AND_SIZE
         found = path_keys(files, unknown) if by_path else content_keys(files, unknown, hashes)
         keys |= {hashed.name: hashed.key for hashed in found if isinstance(hashed.key, str)}
-    return ImageKeys(keys, {name: rejected[name] for name in unknown if name in rejected and name not in keys})
+    return ImageKeys(
+        keys, {name: rejected[name] for name in unknown if name in rejected and name not in keys}
+    )

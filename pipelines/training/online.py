@@ -49,7 +49,9 @@ class OnlineTeacher:
 
     def describe(self) -> dict[str, Any]:
         """For the record of the run's inputs."""
-        described: dict[str, Any] = json.loads(json.dumps(self.teacher.fingerprint()))  # as it will be read back
+        described: dict[str, Any] = json.loads(
+            json.dumps(self.teacher.fingerprint())
+        )  # as it will be read back
         return described
 
 

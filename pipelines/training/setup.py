@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 VISION = "vision cache"
 """Beside the names of terms, which have no blanks."""
 
+
 @dataclass(slots=True)
 class Run:
     """All that the loop drives."""
@@ -194,7 +195,10 @@ def _origins(
 ) -> dict[str, Any]:
     """Where targets and features come from, for the record."""
     main = cached.get(MAIN)
-    origins = {"cache": main.describe() if main else None, "vision cache": vision.describe() if vision else None}
+    origins = {
+        "cache": main.describe() if main else None,
+        "vision cache": vision.describe() if vision else None,
+    }
     origins |= {f"cache {name}": teacher.describe() for name, teacher in cached.items() if name != MAIN}
     return origins | {
         f"teacher {name}": teacher.describe()

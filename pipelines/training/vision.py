@@ -47,7 +47,11 @@ class VisionCache:
         core = student.model.model
         spared = sum(parameter.numel() for parameter in core.vision_tower.parameters())
         core.vision_tower = None
-        log.info("the tower's features come from %s: no tower (%.1f M parameters), no images", self.path, spared / 1e6)
+        log.info(
+            "the tower's features come from %s: no tower (%.1f M parameters), no images",
+            self.path,
+            spared / 1e6,
+        )
 
     def decoder(self, device: torch.device, dtype: torch.dtype) -> Decoder:
         """Codes [N, T, W] on the device -> features [N, T, V] in the tower's precision."""

@@ -36,11 +36,11 @@ def test_its_targets_losses_and_gradients_are_those_of_an_exact_cache(config, mi
     assert losses[0] == pytest.approx(expected[0], abs=1e-4)
     assert losses[1] == expected[1]
     for name, gradient in wanted.items():
-        torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-2)
+        assert torch.dist(gradients[name], gradient) <= 5e-3 * gradient.norm()
 
 
 def test_cached_features_and_online_teacher_together(config, world, micro, tmp_path: Path):
-    """The three ways of the brief, on one student: pixels and cache, features and cache, features and online."""
+    """Three ways to the same losses: pixels and cache, features and cache, features and online teacher."""
     vision = build(tmp_path / "vision", world["images"], world["llava"])
     cached = with_overrides(config, {**MICRO, "precision": "bf16"})
     online = with_overrides(cached, {"align.online": True})

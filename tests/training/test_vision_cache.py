@@ -89,18 +89,24 @@ def test_neither_tower_nor_images_are_needed(config, world, tower, tmp_path: Pat
     train(bf16, cache=world["cache"], output=tmp_path / "pixels")
     gone = with_overrides(bf16, {"data.images": str(tmp_path / "nowhere")})
     (tmp_path / "config.yaml").write_text(json.dumps(gone.model_dump(mode="json")))
-    command = {"cache": [str(world["cache"])], "vision_cache": tower, "recipe": None, "output": tmp_path / "run"}
+    command = {
+        "cache": [str(world["cache"])],
+        "vision_cache": tower,
+        "recipe": None,
+        "output": tmp_path / "run",
+    }
     train_command([], config=tmp_path / "config.yaml", resume=False, **command)
     blind, seeing = (read_metrics(tmp_path / run) for run in ("run", "pixels"))
-    for mine, theirs in zip(blind, seeing, strict=True):  # libraries round a matmul of another batch size differently
+    for mine, theirs in zip(
+        blind, seeing, strict=True
+    ):  # libraries round a matmul of another batch size differently
         assert mine["loss"] == pytest.approx(theirs["loss"], abs=2e-3)
         assert mine["tokens"] == theirs["tokens"]
     recorded = json.loads((tmp_path / "run/inputs.json").read_text())["vision cache"]
     assert recorded["fingerprint"]["teacher"] == "tower"
     assert export_run(tmp_path / "run", tmp_path / "model").is_dir()
     with pytest.raises(ConfigError, match="started with other inputs: vision cache changed"):
-        train(with_overrides(gone, {"data.images": str(world["images"])}), cache=world["cache"],
-              output=tmp_path / "run", resume=True)  # fmt: skip
+        train(bf16, cache=world["cache"], vision_cache=tower, output=tmp_path / "pixels", resume=True)
     (tmp_path / "run/checkpoints/LATEST").write_text("step-000004")
     train_command([], config=None, resume=True, **command)
     assert [line["loss"] for line in read_metrics(tmp_path / "run")] == [line["loss"] for line in blind]
@@ -126,8 +132,7 @@ def test_every_kind_of_tower_in_parts_and_in_a_llava(config, world, tmp_path: Pa
     assert all(torch.equal(gradients[name], wanted[name]) for name in wanted)
     student = build_student(parts.model, device="cpu", dtype="float32", seed=0)
     student.model.save_pretrained(tmp_path / "llava")
-    for name in ("preprocessor_config.json",):
-        shutil.copy(Path(parts.model.tower) / name, tmp_path / "llava" / name)
+    shutil.copy(Path(parts.model.tower) / "preprocessor_config.json", tmp_path / "llava")
     again = build(tmp_path / "again", world["images"], tmp_path / "llava")
     first, second = (open_store(path).manifest.spec.fingerprint for path in (vision, again))
     assert first == second
@@ -144,8 +149,20 @@ def refused(config, world, vision: Path, tmp_path: Path, message: str, error=Cac
 
 def test_a_cache_of_another_tower(config, world, tmp_path: Path):
     other = build(tmp_path / "other", world["images"], tiny.save_llava(tmp_path / "llava", seed=1))
-    refused(config, world, other, tmp_path, r"weights_sha256=\w+, the student has \w+; build it with .*--vfm tower")
-    refused(config, world, world["cache"], tmp_path, "teacher=dinov2-b, --vision-cache needs the student's own tower")
+    refused(
+        config,
+        world,
+        other,
+        tmp_path,
+        r"weights_sha256=\w+, the student has \w+; build it with .*--vfm tower",
+    )
+    refused(
+        config,
+        world,
+        world["cache"],
+        tmp_path,
+        "teacher=dinov2-b, --vision-cache needs the student's own tower",
+    )
 
 
 def test_other_precision_square_and_grid(config, world, tower, tmp_path: Path):
@@ -193,8 +210,9 @@ def test_renamed_images_are_hashed_and_remembered(config, world, tower, tmp_path
     example = run.dataset[0]
     assert len(example.features) == len(example.codes["align"]) == 1
     assert not example.squares
+    elsewhere = with_overrides(config, overrides | {"data.images": str(tmp_path)}).resolved()
     with pytest.raises(CacheMismatchError, match=r"lacks 1 of 12 images, first renamed.png"):
-        build_run(with_overrides(config, overrides | {"data.images": str(tmp_path)}).resolved(), cache, vision_cache=vision)
+        build_run(elsewhere, cache, vision_cache=vision)
 
 
 def test_rejected_images_are_left_out_without_a_file(config, world, tower, tmp_path: Path, caplog):

@@ -142,9 +142,7 @@ class InstructionDataset(Dataset[Example | Exception]):
             input_ids,
             labels,
             squares=[] if self.features else [self._square(picture) for picture in pictures],
-            codes={
-                term: [target(picture) for picture in pictures] for term, target in self.targets.items()
-            },
+            codes={term: [target(picture) for picture in pictures] for term, target in self.targets.items()},
             is_truncated=len(input_ids) < len(whole_ids),
             features=[self.features(picture) for picture in pictures] if self.features else None,
         )

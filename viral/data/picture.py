@@ -41,7 +41,8 @@ class Picture:
 class Source(Protocol):
     """What makes one array of a picture, in a loading process."""
 
-    def __call__(self, picture: Picture) -> np.ndarray: ...
+    def __call__(self, picture: Picture) -> np.ndarray:
+        """The array; raises as the picture does, or as the store it is read from."""
 
 
 class Reader(Protocol):

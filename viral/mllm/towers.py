@@ -151,7 +151,10 @@ def load_tower(source: str, dtype: str) -> tuple[Tower, "PreTrainedModel"]:
     choice = read_tower(source)
     rest, settings = choice.tower.rest, {}
     if choice.in_llava:
-        rest, settings = (*rest, "language_model.", "multi_modal_projector.", "lm_head."), {"key_mapping": {_PREFIX: ""}}
+        rest, settings = (
+            (*rest, "language_model.", "multi_modal_projector.", "lm_head."),
+            {"key_mapping": {_PREFIX: ""}},
+        )
     model_class = getattr(transformers, choice.tower.class_name)
     model = load_strictly(model_class, source, dtype=dtype, ignore=rest, config=choice.config, **settings)
     return choice.tower, model
