@@ -215,4 +215,5 @@ def patch_features(core: "LlavaModel", pixels: torch.Tensor) -> torch.Tensor:
     with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
         states = tower(pixels.to(tower.dtype), output_hidden_states=True).hidden_states
     first = 1 if config.vision_feature_select_strategy == "default" else 0
-    return states[config.vision_feature_layer][:, first:]
+    # Contiguous as from a cache: a linear layer rounds a view with gaps otherwise.
+    return states[config.vision_feature_layer][:, first:].contiguous()
