@@ -30,6 +30,13 @@ def train(
             help="Feature store made by `viral cache build`; with NAME, that of the term also.NAME.",
         ),
     ] = None,
+    vision_cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Store of the student's own tower (`viral cache build --vfm tower --codec bf16`): training then loads "
+            "neither tower nor images."
+        ),
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Named run to start from (default: llava15_7b_viral).")
     ] = None,
@@ -52,7 +59,7 @@ def train(
         print_estimate(command, cache or [], ranks=ranks, tflops=tflops, as_json=as_json)
         return
     with interruptible():
-        checkpoint = train_command(command, cache or [])
+        checkpoint = train_command(command, cache or [], vision_cache)
     if is_main():
         typer.echo(f"done: {checkpoint}")
         typer.echo(f"next: viral export --run {checkpoint.parent.parent} --out DIR")

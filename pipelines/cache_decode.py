@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
 from stores import Plan, Reject
 from viral.data.image_files import ImageFiles, reject_reason
-from viral.data.images import decode_image, to_square
+from viral.data.images import CLIP_MEAN, decode_image, mean_fill, to_square
 from viral.data.keys import key_function
 from viral.errors import DataError, ImageError
 from viral.teachers.teacher import SQUARE_MODE
@@ -58,6 +58,8 @@ class SquareDataset(Dataset[Square]):
     def __init__(self, plan: Plan, root: Path, size: int) -> None:
         self.plan, self.files, self.size = plan, ImageFiles(root), size
         self._key_of = key_function(plan.spec.fingerprint)
+        red, green, blue = plan.spec.fingerprint.get("fill", mean_fill(CLIP_MEAN))
+        self._fill = red, green, blue
 
     def __len__(self) -> int:
         return len(self.plan.keys)
@@ -78,7 +80,7 @@ class SquareDataset(Dataset[Square]):
         data = self.files.read(path)
         if self._key_of(path, data) != key:
             raise ImageError("the file has changed since it was planned")
-        return to_square(decode_image(data), self.size, SQUARE_MODE)
+        return to_square(decode_image(data), self.size, SQUARE_MODE, self._fill)
 
 
 def shard_batches(plan: Plan, shard_ids: Iterable[int], batch_size: int) -> Iterator[list[int]]:

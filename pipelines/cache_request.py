@@ -91,7 +91,7 @@ class CacheRequest:
         if spec.length_matters and get_codec(self.codec).tables:
             raise ConfigError(
                 f"Teacher {spec.name!r} gives features whose length matters; codec {self.codec} keeps their direction "
-                "only. Use --codec fp16."
+                "only. Use --codec fp16 or bf16."
             )
         return load_teacher(spec, self.weights, self.profile, self.device or "auto", self.dtype, self.grid)
 

@@ -4,12 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from pipelines.training.config import TOWER, AlignConfig
-from pipelines.training.targets import open_targets
+from pipelines.training.inputs import describe_cache
+from pipelines.training.targets import Decoder, make_decoder, open_targets
 from stores import FeatureStore, open_store
-from viral.data.dataset import Target
 from viral.data.keys import key_function
+from viral.data.picture import KnownTarget, Target
 from viral.errors import ConfigError
 from viral.mllm.aligned import MAIN
 from viral.objectives import get_objective
@@ -27,9 +31,33 @@ class CachedTeacher:
     is_target: bool
 
     @property
-    def target(self) -> Target:
-        """How the dataset reads its codes."""
+    def dim(self) -> int:
+        """Channels of a target."""
+        return self.store.manifest.spec.dim
+
+    @property
+    def kappa(self) -> float:
+        """What the codec leaves of the cosine."""
+        return self.store.manifest.kappa
+
+    @property
+    def record_bytes(self) -> int:
+        """Of one image's codes."""
+        return self.store.manifest.spec.record_bytes
+
+    def source(self, keys: Mapping[str, str] | None = None) -> Target | KnownTarget:
+        """How the dataset reads its codes: by the image's bytes, or by its name where `keys` are known."""
+        if keys is not None:
+            return KnownTarget(self.store, keys)
         return Target(self.store, key_function(self.store.manifest.spec.fingerprint))
+
+    def decoder(self, device: torch.device, grid: tuple[int, int]) -> Decoder:
+        """Codes [N, T, W] on the device -> float32 targets [N, T, C] on the student's grid."""
+        return make_decoder(self.store, device, grid)
+
+    def describe(self) -> dict[str, Any]:
+        """For the record of the run's inputs."""
+        return describe_cache(self.path, self.store)
 
 
 def parse_caches(arguments: Sequence[str]) -> dict[str, Path]:
@@ -64,7 +92,7 @@ def open_caches(caches: Caches, terms: Mapping[str, AlignConfig]) -> dict[str, C
         group, option = (name, "PATH") if name == MAIN else (f"also.{name}", f"{name}=PATH")
         raise ConfigError(
             f"{group}.objective={terms[name].objective} needs cached targets; give --cache {option} "
-            f"(made by `viral cache build`), or set {group}.objective=none."
+            f"(made by `viral cache build`), or set {group}.online=true or {group}.objective=none."
         )
     for name in sorted(paths.keys() - needing - {MAIN}):
         raise ConfigError(
@@ -80,5 +108,10 @@ def open_caches(caches: Caches, terms: Mapping[str, AlignConfig]) -> dict[str, C
 
 def needs_cache(term: AlignConfig) -> bool:
     """Whether a term's targets are cached features."""
+    return needs_teacher(term) and not term.online
+
+
+def needs_teacher(term: AlignConfig) -> bool:
+    """Whether a term's targets are features of a model beside the student."""
     objective = get_objective(term.objective)
     return objective is not None and objective.source == "teacher" and term.teacher != TOWER

@@ -26,6 +26,9 @@ from viral.objectives import OBJECTIVES, get_objective
 TOWER = "tower"
 """The teacher that needs no cache: the student's own vision tower."""
 
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+"""torch's name of what the frozen weights are kept in, by precision."""
+
 Layer = StrictInt | StrictFloat
 """Index of a block, or a fraction of the depth."""
 
@@ -116,6 +119,9 @@ class AlignConfig(_Config):
     """How the cached features must have been made; a cache of another profile is refused."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """`random` accepts a teacher that knows nothing, for trials."""
+    online: bool | str = False
+    """Run the teacher in the training process instead of reading a cache of it; for comparison. A string names its
+    weights, as `viral cache build --weights` does."""
     layer: Layer | list[Layer] | None = None
     """Output of this block, counted from 1 (0 is the LLM's input), or of several; a float is a fraction of the depth.
     None: 16 (ross: 1.0, the final normed states)."""
@@ -155,6 +161,10 @@ class AlignConfig(_Config):
         if self.teacher == TOWER and objective and (objective.needs_lengths or objective.source != "teacher"):
             raise ValueError(
                 f"objective {self.objective} takes no features of the tower; drop teacher={TOWER}"
+            )
+        if self.online and (self.teacher == TOWER or not objective or objective.source != "teacher"):
+            raise ValueError(
+                f"objective {self.objective} has no teacher beside the student to run; drop online"
             )
         if self.separate_heads and not isinstance(self.layer, list):
             raise ValueError("separate_heads needs several layers, as in layer=[15,16,17]")

@@ -9,22 +9,16 @@ from stores.layout import MANIFEST
 from viral.data.index import AnnotationIndex
 
 
-def describe_inputs(
-    samples: AnnotationIndex, cache: Path | None, store: FeatureStore | None
-) -> dict[str, Any]:
-    """Digests of the annotation files, of which entries are in use and of the cache, and the cache's fingerprint."""
+def describe_inputs(samples: AnnotationIndex) -> dict[str, Any]:
+    """Digests of the annotation files and of which entries are in use."""
     digests = [file.sha256 for file in samples.files]
-    described: dict[str, Any] = {
+    return {
         "annotations": digests[0] if len(digests) == 1 else digests,
         "samples": {
             "count": len(samples),
             "sha256": hashlib.sha256(samples.rows.astype("<i8").tobytes()).hexdigest(),
         },
-        "cache": None,
     }
-    if cache is not None and store is not None:
-        described["cache"] = describe_cache(cache, store)
-    return described
 
 
 def describe_cache(cache: Path, store: FeatureStore) -> dict[str, Any]:

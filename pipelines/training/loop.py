@@ -29,11 +29,18 @@ from viral.mllm.aligned import Losses
 
 
 def train(
-    config: TrainConfig, *, cache: Caches, output: Path, resume: bool = False, log: Sequence[str] = ()
+    config: TrainConfig,
+    *,
+    cache: Caches,
+    output: Path,
+    vision_cache: Path | None = None,
+    resume: bool = False,
+    log: Sequence[str] = (),
 ) -> Path:
     """Run (or continue) a training run in `output`; returns its last checkpoint.
 
-    `cache` is that of the main term, or those of several terms by name; `log` names of `loggers.LOGGERS`.
+    `cache` is that of the main term, or those of several terms by name; `vision_cache` that of the student's tower;
+    `log` names of `loggers.LOGGERS`.
 
     Raises:
         ViralError, StoreError: whatever in the configuration, data, weights or cache does not fit.
@@ -43,7 +50,7 @@ def train(
     with join_ranks(config) as ranks:
         if ranks.main:
             check_folder(output, config, resume=resume)
-        run = build_run(config, cache, ranks)
+        run = build_run(config, cache, ranks, vision_cache=vision_cache)
         with run_lock(output) if ranks.main else nullcontext(), StopRequest(patient=ranks.size > 1) as stop:
             if ranks.main:
                 start_folder(output, config, run.inputs)
@@ -144,12 +151,16 @@ def _forward(run: Run, backend: Backend, batch: Batch) -> Losses:
     def move(value: torch.Tensor | np.ndarray) -> torch.Tensor:
         return torch.as_tensor(value).to(run.ranks.device, non_blocking=True)
 
-    pixels_NCSS = normalise(move(batch.squares), run.dataset.encoding.pixels)
+    images = (
+        {"pixels": normalise(move(batch.squares), run.dataset.encoding.pixels)}
+        if run.see is None or batch.features is None
+        else {"features": run.see(move(batch.features))}
+    )
     targets = {name: run.decoders[name](move(codes)) for name, codes in batch.codes.items()}
     return backend.forward(
         input_ids=move(batch.input_ids),
         labels=move(batch.labels),
-        pixels=pixels_NCSS,
+        **images,
         targets=targets,
         cu_seq_lens=None if batch.cu_seq_lens is None else torch.as_tensor(batch.cu_seq_lens),
     )

@@ -81,7 +81,7 @@ def pretrain_command(command: Command) -> Path:
     return projector
 
 
-def train_command(command: Command, caches: list[str]) -> Path:
+def train_command(command: Command, caches: list[str], vision_cache: Path | None = None) -> Path:
     """Resolve recipe or file plus settings, then train; returns the last checkpoint.
 
     Raises:
@@ -91,8 +91,14 @@ def train_command(command: Command, caches: list[str]) -> Path:
     from pipelines.training.loop import train
 
     config, output = command.resolve()
-    cache = parse_caches(caches)
-    return train(config, cache=cache, output=output, resume=command.resume, log=command.log)
+    return train(
+        config,
+        cache=parse_caches(caches),
+        vision_cache=vision_cache,
+        output=output,
+        resume=command.resume,
+        log=command.log,
+    )
 
 
 def estimate_command(

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.training.config import DataConfig
-from stores import FeatureStore, load_plan
+from pipelines.training.keys import image_keys
+from stores import FeatureStore
 from viral.data.conversation import get_template
 from viral.data.dataset import Encoding
 from viral.data.image_files import ImageFiles, reject_reason
 from viral.data.index import AnnotationIndex
-from viral.data.keys import key_function
 from viral.data.tokens import check_end_token
 from viral.errors import CacheMismatchError, ConfigError, DataError, ImageError, WeightsError
 from viral.mllm.student import Student
@@ -24,25 +25,34 @@ LOOKUP_THREADS = 16
 
 
 def usable_samples(
-    samples: AnnotationIndex, config: DataConfig, cache: Path | None, store: FeatureStore | None
-) -> AnnotationIndex:
-    """Samples all of whose images are there and, with a cache, have records in it.
+    samples: AnnotationIndex,
+    config: DataConfig,
+    caches: Mapping[str, tuple[Path, FeatureStore]],
+    *,
+    need_files: bool = True,
+) -> tuple[AnnotationIndex, dict[str, dict[str, str]]]:
+    """Samples all of whose images have records in every cache; and for each cache, its keys by image name.
+
+    Unless `need_files`, images may be absent that every cache knows.
 
     Raises:
         ConfigError: `data.on_bad_image=skip` without a cache, which alone knows what cannot be decoded.
         DataError: there are unusable images and `data.on_bad_image=error`, or a tar file is damaged.
-        CacheMismatchError: the cache was built without some of the images.
+        CacheMismatchError: a cache was built without some of the images.
     """
-    if config.on_bad_image == "skip" and cache is None:
+    if config.on_bad_image == "skip" and not caches:
         raise ConfigError(
             "data.on_bad_image=skip needs --cache: its list of rejects says which images cannot be decoded."
         )
     files, names = ImageFiles(config.images), sorted(samples.image_names())
-    problems = _unusable(files, names)
-    if cache is not None and store is not None:
-        problems |= _rejected(files, [name for name in names if name not in problems], cache, store)
+    problems = _unusable(files, names) if need_files else {}
+    keys = {}
+    for name, (path, store) in caches.items():
+        usable = [image for image in names if image not in problems]
+        keys[name], rejected = _look_up(files, usable, path, store)
+        problems |= rejected
     if not problems:
-        return samples
+        return samples, keys
     if config.on_bad_image == "error":
         name, reason = min(problems.items())
         raise DataError(
@@ -51,7 +61,7 @@ def usable_samples(
         )
     kept = samples.without_images(problems)
     log.warning("left out %d samples with %d unusable images", len(samples) - len(kept), len(problems))
-    return kept
+    return kept, keys
 
 
 def sample_lengths(samples: AnnotationIndex, image_tokens: int) -> np.ndarray:
@@ -105,21 +115,22 @@ def _problem(files: ImageFiles, name: str) -> str | None:
     return None if os.access(path, os.R_OK) else "no permission to read it"
 
 
-def _rejected(files: ImageFiles, names: list[str], cache: Path, store: FeatureStore) -> dict[str, str]:
-    """Reasons by image name. Only names the plan does not know (copies, renamed files) have to be hashed."""
-    plan = load_plan(cache)
-    planned = dict(zip(plan.paths, plan.keys, strict=True))
-    key_of = key_function(plan.spec.fingerprint)
-    rejected, absent = {}, []
-    for name in names:
-        key = planned.get(name) or key_of(name, files.read(name))
-        if key in store.rejects:
-            rejected[name] = store.rejects[key]
-        elif key not in store:
-            absent.append(name)
+def _look_up(
+    files: ImageFiles, names: list[str], cache: Path, store: FeatureStore
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Keys by image name, and reasons of those without a record."""
+    keys, unusable = image_keys(cache, names, files)
+    unusable |= {name: store.rejects[key] for name, key in keys.items() if key in store.rejects}
+    absent = [name for name in names if name not in unusable and keys.get(name) not in store]
     if absent:
         raise CacheMismatchError(
             f"{cache} lacks {len(absent)} of {len(names)} images, first {', '.join(absent[:5])}; "
-            "build a cache of this data with `viral cache build --data ... --images ...`."
+            f"build a cache of this data with `viral cache build{_like(store)} --data ... --images ...`."
         )
-    return rejected
+    return keys, unusable
+
+
+def _like(store: FeatureStore) -> str:
+    """Options that name the teacher of a store, if it says who that was."""
+    teacher = store.manifest.spec.fingerprint.get("teacher")
+    return f" --vfm {teacher}" if teacher else ""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,14 +13,16 @@ from torch.utils.data import DataLoader
 from pipelines.annotation_cache import open_annotations
 from pipelines.training.activations import set_checkpointing
 from pipelines.training.backends import resolve_backend
-from pipelines.training.caches import CachedTeacher, Caches, open_caches
-from pipelines.training.config import ModelConfig, TrainConfig
-from pipelines.training.inputs import describe_cache, describe_inputs
+from pipelines.training.caches import CachedTeacher, Caches, needs_teacher, open_caches
+from pipelines.training.config import DTYPES, ModelConfig, TrainConfig
+from pipelines.training.inputs import describe_inputs
+from pipelines.training.online import OnlineTeacher, load_online
 from pipelines.training.optim import build_optimizer, trainable
 from pipelines.training.ranks import Ranks, alone
 from pipelines.training.samples import build_encoding, sample_lengths, usable_samples
-from pipelines.training.targets import Decoder, check_geometry, make_decoder
+from pipelines.training.targets import Decoder, check_geometry
 from pipelines.training.terms import build_terms, is_cosine
+from pipelines.training.vision import VisionCache, open_vision
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
 from viral.data.dataset import Example, InstructionDataset, collate
 from viral.data.index import AnnotationIndex
@@ -30,13 +33,15 @@ from viral.mllm.assemble import assemble_student
 from viral.mllm.lora import add_lora, train_projector_only
 from viral.mllm.packing import use_packing
 from viral.mllm.student import Student, load_student
+from viral.teachers import get_teacher
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import LlavaForConditionalGeneration
 
 log = logging.getLogger(__name__)
-DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+VISION = "vision cache"
+"""Beside the names of terms, which have no blanks."""
 
 
 @dataclass(slots=True)
@@ -54,11 +59,13 @@ class Run:
     num_micro: int
     """Micro-batches of this rank in a step."""
     decoders: dict[str, Decoder]
-    """Of each term with cached targets."""
+    """Of each term with a teacher."""
+    see: Decoder | None
+    """Of the tower's cached features; None: the tower looks at pixels."""
     kappas: dict[str, float]
     """What the codec leaves of the cosine, for each term whose loss is one."""
-    record_bytes: int
-    """Of one image's cached codes, all terms together."""
+    image_bytes: int
+    """Of what travels from a loading process for one image."""
     inputs: dict[str, Any]
     """What the run is made from, as `inputs.json` records it."""
 
@@ -73,9 +80,8 @@ class Run:
             seed=self.config.seed,
             grouping=data.grouping,
         )
-        pixel_bytes = 3 * self.dataset.encoding.pixels.size**2
         most_images = data.micro_batch_size * int(samples.num_images.max())
-        shared = fits_shared_memory(most_images * (pixel_bytes + self.record_bytes), data.num_workers)
+        shared = fits_shared_memory(most_images * self.image_bytes, data.num_workers)
         return DataLoader(
             self.dataset,
             batch_sampler=order.micro_batches(first_step, self.num_steps, self.ranks.rank, self.ranks.size),
@@ -87,8 +93,12 @@ class Run:
         )
 
 
-def build_run(config: TrainConfig, caches: Caches, ranks: Ranks | None = None) -> Run:
+def build_run(
+    config: TrainConfig, caches: Caches, ranks: Ranks | None = None, *, vision_cache: Path | None = None
+) -> Run:
     """Load the student, check caches and data against it, add LoRA and the terms.
+
+    With `vision_cache` the student's tower is replaced by a store of its features.
 
     Raises:
         ConfigError, DataError, WeightsError, CacheMismatchError, StoreError: whatever does not fit.
@@ -96,23 +106,23 @@ def build_run(config: TrainConfig, caches: Caches, ranks: Ranks | None = None) -
     ranks = ranks or alone(config.device)
     resolve_backend(config.backend, ranks.size)
     num_micro, device = micro_batches_per_rank(config, ranks.size), ranks.device
-    teachers = open_caches(caches, config.terms)
-    targets = {name: teacher for name, teacher in teachers.items() if teacher.is_target}
-    samples = _samples(config, teachers)
-    inputs = _inputs(config, samples, teachers)
+    cached = open_caches(caches, config.terms)
+    vision = open_vision(vision_cache, config) if vision_cache else None
+    samples, keys = _samples(config, cached, vision)
     student = build_student(
         config.model, device=str(device), dtype=DTYPES[config.precision], seed=config.seed
     )
-    for name, target in targets.items():
-        check_geometry(
-            target.store, target.path, config.terms[name], student.image.grid, config.data.image_mode
-        )
-    specs = {name: target.store.manifest.spec for name, target in targets.items()}
-    module = build_module(config, student.model, {name: spec.dim for name, spec in specs.items()})
+    grid = student.image.grid
+    for name, teacher in cached.items():
+        if teacher.is_target:
+            check_geometry(teacher.store, teacher.path, config.terms[name], grid, config.data.image_mode)
+    if vision:
+        vision.take_over(student)
+    module = build_module(config, student.model, _target_dims(config, cached))
     optimizer = build_optimizer(module, config.optim)
     if config.data.pack:
         use_packing(module.core.language_model)
-    encoding = build_encoding(config.data, student)
+    teachers = _teachers(config, cached, student)
     run = Run(
         config=config,
         ranks=ranks,
@@ -120,46 +130,80 @@ def build_run(config: TrainConfig, caches: Caches, ranks: Ranks | None = None) -
         optimizer=optimizer,
         samples=samples,
         dataset=InstructionDataset(
-            samples, config.data.images, encoding, {name: target.target for name, target in targets.items()}
+            samples,
+            config.data.images,
+            build_encoding(config.data, student),
+            {name: teacher.source(keys.get(name) if vision else None) for name, teacher in teachers.items()},
+            vision.source(keys[VISION]) if vision else None,
         ),
         pad_token_id=student.tokenizer.pad_token_id,
         num_steps=config.optim.max_steps
         or config.optim.num_epochs * (len(samples) // config.data.batch_size),
         num_micro=num_micro,
-        decoders={
-            name: make_decoder(target.store, device, student.image.grid) for name, target in targets.items()
-        },
+        decoders={name: teacher.decoder(device, grid) for name, teacher in teachers.items()},
+        see=vision.decoder(device, getattr(torch, DTYPES[config.precision])) if vision else None,
         kappas={
-            name: targets[name].store.manifest.kappa if name in targets else 1.0
+            name: teachers[name].kappa if name in teachers else 1.0
             for name, term in config.terms.items()
             if is_cosine(term)
         },
-        record_bytes=sum(spec.record_bytes for spec in specs.values()),
-        inputs=inputs,
+        image_bytes=(vision.store.manifest.spec.record_bytes if vision else 3 * student.pixels.size**2)
+        + sum(teacher.record_bytes for teacher in teachers.values()),
+        inputs=describe_inputs(samples) | _origins(cached, teachers, vision),
     )
     _log_plan(run)
     return run
 
 
-def _samples(config: TrainConfig, teachers: Mapping[str, CachedTeacher]) -> AnnotationIndex:
-    """The samples that every cache allows."""
+def _samples(
+    config: TrainConfig, cached: Mapping[str, CachedTeacher], vision: VisionCache | None
+) -> tuple[AnnotationIndex, dict[str, dict[str, str]]]:
+    """The samples that every cache allows, and how each cache calls their images."""
+    caches = {name: (teacher.path, teacher.store) for name, teacher in cached.items()}
+    if vision:
+        caches[VISION] = vision.path, vision.store
+    needs_files = vision is None or any(term.online for term in config.terms.values())
     samples = open_annotations(config.data.annotation_files)
-    for teacher in teachers.values() or [None]:
-        path, store = (teacher.path, teacher.store) if teacher else (None, None)
-        samples = usable_samples(samples, config.data, path, store)
+    samples, keys = usable_samples(samples, config.data, caches, need_files=needs_files)
     _require_enough(samples, config)
-    return samples
+    return samples, keys
 
 
-def _inputs(
-    config: TrainConfig, samples: AnnotationIndex, teachers: Mapping[str, CachedTeacher]
+def _target_dims(config: TrainConfig, cached: Mapping[str, CachedTeacher]) -> dict[str, int]:
+    return {
+        name: get_teacher(term.teacher or "").dim if term.online else cached[name].dim
+        for name, term in config.terms.items()
+        if needs_teacher(term)
+    }
+
+
+def _teachers(
+    config: TrainConfig, cached: Mapping[str, CachedTeacher], student: Student
+) -> dict[str, CachedTeacher | OnlineTeacher]:
+    """Of every term that has one, in the order of the terms; those that run here are loaded now."""
+    return {
+        name: load_online(term, student) if term.online else cached[name]
+        for name, term in config.terms.items()
+        if needs_teacher(term)
+    }
+
+
+def _origins(
+    cached: Mapping[str, CachedTeacher],
+    teachers: Mapping[str, CachedTeacher | OnlineTeacher],
+    vision: VisionCache | None,
 ) -> dict[str, Any]:
-    main = teachers.get(MAIN)
-    inputs = describe_inputs(samples, main.path if main else None, main.store if main else None)
-    return inputs | {
-        f"cache {name}": describe_cache(teacher.path, teacher.store)
+    """Where targets and features come from, for the record."""
+    main = cached.get(MAIN)
+    origins = {
+        "cache": main.describe() if main else None,
+        "vision cache": vision.describe() if vision else None,
+    }
+    origins |= {f"cache {name}": teacher.describe() for name, teacher in cached.items() if name != MAIN}
+    return origins | {
+        f"teacher {name}": teacher.describe()
         for name, teacher in teachers.items()
-        if name != MAIN
+        if isinstance(teacher, OnlineTeacher)
     }
 
 
@@ -224,7 +268,8 @@ def build_module(
     terms = build_terms(config.terms, model, target_dims, config.seed)
     module = AlignedMllm(adapted, terms, config.align.resolved().averaging or "image")
     module.train()
-    module.core.vision_tower.eval()
+    if (tower := module.core.vision_tower) is not None:
+        tower.eval()
     if config.precision == "bf16":
         # Inside the module, for DeepSpeed switches off what is around it.
         module.forward = torch.autocast(model.device.type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]

@@ -68,12 +68,14 @@ def make_decoder(store: FeatureStore, device: torch.device, grid: tuple[int, int
 
     def decoder(codes: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            features_NTC = decode(spec.codec, codes, tables)
-            if grid is None or grid == spec.grid:
-                return features_NTC
-            return resample_tokens(F.normalize(features_NTC, dim=-1), spec.grid, grid)
+            return resample(decode(spec.codec, codes, tables), spec.grid, grid or spec.grid)
 
     return decoder
+
+
+def resample(features_NTC: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> torch.Tensor:
+    """Targets of one grid as directions on another; as they are, if the grid is the same."""
+    return features_NTC if old == new else resample_tokens(F.normalize(features_NTC, dim=-1), old, new)
 
 
 def check_geometry(
@@ -84,15 +86,34 @@ def check_geometry(
     Raises:
         CacheMismatchError: squares made in another way; another grid, and targets that cannot be resampled.
     """
+    check_square(store, cache, image_mode)
+    objective, found = get_objective(config.objective), store.manifest.spec.grid
+    if objective and objective.needs_lengths:
+        refuse_resampling(str(cache), config.objective, found, grid)
+
+
+def check_square(store: FeatureStore, cache: Path, image_mode: str) -> None:
+    """Make sure that a cache was built of the squares that the student is shown.
+
+    Raises:
+        CacheMismatchError: squares made in another way.
+    """
     square = store.manifest.spec.fingerprint.get("square", "pad")
     if square != image_mode:
         raise CacheMismatchError(
             f"{cache} was built with square={square}, this run shows the student squares of data.image_mode="
             f"{image_mode}; set data.image_mode={square}."
         )
-    objective, found = get_objective(config.objective), store.manifest.spec.grid
-    if objective and objective.needs_lengths and found != grid:
+
+
+def refuse_resampling(source: str, objective: str, found: tuple[int, int], grid: tuple[int, int]) -> None:
+    """Make sure that targets whose length matters lie on the student's grid.
+
+    Raises:
+        CacheMismatchError: they do not; `source` says whose they are.
+    """
+    if found != grid:
         raise CacheMismatchError(
-            f"{cache} holds a {found[0]}x{found[1]} grid, the student's tower gives {grid[0]}x{grid[1]}, and targets "
-            f"of {config.objective} cannot be resampled; build a cache of another size."
+            f"{source} holds a {found[0]}x{found[1]} grid, the student's tower gives {grid[0]}x{grid[1]}, and targets "
+            f"of {objective} cannot be resampled; build a cache of another size."
         )

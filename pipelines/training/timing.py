@@ -1,6 +1,7 @@
 """Compare the step time of two runs fairly: their steps alternate in one process, so both meet the same machine."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,15 +12,26 @@ from pipelines.training.setup import Run
 def paired_step_times(runs: Sequence[Run], num_steps: int, warmup: int = 3) -> np.ndarray:
     """Seconds per optimizer step, [num_steps, len(runs)].
 
-    The order within a pair turns around with every step, so that neither run always follows the other.
     The runs are trained meanwhile; use ones that are not needed afterwards.
     """
-    batches, backends = [iter(run.loader(0)) for run in runs], [start(run)[0] for run in runs]
-    seconds = np.empty((warmup + num_steps, len(runs)))
-    for step in range(warmup + num_steps):
-        order = range(len(runs)) if step % 2 == 0 else reversed(range(len(runs)))
+
+    def stepper(run: Run) -> Callable[[], float]:
+        batches, (backend, _), count = iter(run.loader(0)), start(run), itertools.count()
+        return lambda: train_step(run, backend, batches, next(count)).step_time
+
+    return alternate([stepper(run) for run in runs], num_steps, warmup)
+
+
+def alternate(steps: Sequence[Callable[[], float]], num_steps: int, warmup: int = 3) -> np.ndarray:
+    """What several ways of a step return, usually seconds, in turns: [num_steps, len(steps)].
+
+    The order turns around with every round, so that no way always follows the same other.
+    """
+    seconds = np.empty((warmup + num_steps, len(steps)))
+    for turn in range(warmup + num_steps):
+        order = range(len(steps)) if turn % 2 == 0 else reversed(range(len(steps)))
         for index in order:
-            seconds[step, index] = train_step(runs[index], backends[index], batches[index], step).step_time
+            seconds[turn, index] = steps[index]()
     return seconds[warmup:]
 
 

@@ -58,6 +58,7 @@ def launch(
     resume: bool = False,
     environment: dict[str, str] | None = None,
     prepare: Callable[[int], None] | None = None,
+    vision_cache: Path | None = None,
 ) -> Launch:
     """Start `size` ranks; `prepare(rank)` runs first in each."""
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +66,7 @@ def launch(
     settings.write_text(write_config(config))
     arguments = ["viral", "train", "--config", str(settings), "--output", str(output)]
     arguments += ["--cache", str(cache)] if cache else []
+    arguments += ["--vision-cache", str(vision_cache)] if vision_cache else []
     arguments += ["--resume"] if resume else []
     shared = {
         "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), **(environment or {})

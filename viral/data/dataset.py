@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch.utils.data import Dataset
 
 from viral.data.annotations import Sample
 from viral.data.conversation import Template
-from viral.data.image_files import ImageFiles, reject_reason
-from viral.data.images import PixelSpec, decode_image, mean_fill, to_square
-from viral.data.keys import KeyOf, content_key
+from viral.data.image_files import ImageFiles
+from viral.data.images import PixelSpec, mean_fill
+from viral.data.picture import Picture, Source, Square
+from viral.data.picture import Target as Target
 from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue, truncate
 from viral.errors import DataError, ImageError
 
@@ -21,23 +22,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class TargetReader(Protocol):
-    """What the trainer needs of a feature store: codes [T, W] by the key of an image file."""
-
-    def read(self, key: str) -> np.ndarray:
-        """Codes of one image."""
-
-
-class Target(NamedTuple):
-    """Where the codes of one term come from, and how an image is called there."""
-
-    reader: TargetReader
-    key_of: KeyOf = content_key
-
-
 @dataclass(slots=True)
 class Example:
-    """One tokenised sample; squares uint8 [S, S, 3] and codes [T, W] by term, one of each for each of its images."""
+    """One tokenised sample; squares uint8 [S, S, 3] and codes [T, W] by term, one of each for each of its images.
+
+    `features`: codes of what the tower makes of the images, instead of squares; None where it sees the squares.
+    """
 
     id: str
     input_ids: list[int]
@@ -46,11 +36,12 @@ class Example:
     codes: dict[str, list[np.ndarray]]
     is_truncated: bool
     """By `max_length`."""
+    features: list[np.ndarray] | None = None
 
 
 @dataclass(slots=True)
 class Batch:
-    """Right-padded ids and labels [B, L]; squares uint8 [N, S, S, 3]; codes [N, T, W] by term, if any.
+    """Right-padded ids and labels [B, L]; squares uint8 [N, S, S, 3] or features [N, T, W]; codes [N, T, W] by term.
 
     Or packed: B is 1, the row holds one sample after the other, and `cu_seq_lens` [samples + 1] says where each begins
     and the last one ends; it stays in the host's memory, where the loop over samples is.
@@ -68,11 +59,14 @@ class Batch:
     num_truncated: int = 0
     """Samples that were cut at `max_length`."""
     cu_seq_lens: torch.Tensor | np.ndarray | None = None
+    features: torch.Tensor | np.ndarray | None = None
+    """Codes of the tower's features; None where it sees the squares."""
 
     def pin_memory(self) -> "Batch":
         """Page-locked tensors; called by the data loader where it feeds a GPU."""
-        for name in ("input_ids", "labels", "squares"):
-            setattr(self, name, torch.as_tensor(getattr(self, name)).pin_memory())
+        for name in ("input_ids", "labels", "squares", "features"):
+            if (value := getattr(self, name)) is not None:
+                setattr(self, name, torch.as_tensor(value).pin_memory())
         self.codes = {name: torch.as_tensor(codes).pin_memory() for name, codes in self.codes.items()}
         return self
 
@@ -94,17 +88,24 @@ class Encoding:
 
 
 class InstructionDataset(Dataset[Example | Exception]):
-    """LLaVA samples by index. A bad sample is returned as its error, for a worker cannot raise it legibly."""
+    """LLaVA samples by index. A bad sample is returned as its error, for a worker cannot raise it legibly.
+
+    `targets` makes an array for each term, usually codes of a feature store; `features` the tower's own, if they are
+    not made in training.
+    """
 
     def __init__(
         self,
         samples: Sequence[Sample],
         image_root: Path,
         encoding: Encoding,
-        targets: Mapping[str, Target],
+        targets: Mapping[str, Source],
+        features: Source | None = None,
     ) -> None:
         self.samples, self.files = samples, ImageFiles(image_root)
-        self.encoding, self.targets = encoding, targets
+        self.encoding, self.targets, self.features = encoding, targets, features
+        pixels = encoding.pixels
+        self._square = Square(pixels.size, encoding.image_mode, mean_fill(pixels.mean))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -134,29 +135,17 @@ class InstructionDataset(Dataset[Example | Exception]):
             whole_ids, whole_labels, image, encoding.max_length, drop_images=encoding.drop_cut_images
         )
         self._check_ids(input_ids)
-        images = sample.images[: input_ids.count(encoding.image.id) // encoding.image.count]
-        datas = [self._read(name) for name in images]
+        num_images = input_ids.count(encoding.image.id) // encoding.image.count
+        pictures = [Picture(name, self.files) for name in sample.images[:num_images]]
         return Example(
             sample.id,
             input_ids,
             labels,
-            squares=[self._square(data) for data in datas],
-            codes={
-                term: [reader.read(key_of(name, data)) for name, data in zip(images, datas, strict=True)]
-                for term, (reader, key_of) in self.targets.items()
-            },
+            squares=[] if self.features else [self._square(picture) for picture in pictures],
+            codes={term: [target(picture) for picture in pictures] for term, target in self.targets.items()},
             is_truncated=len(input_ids) < len(whole_ids),
+            features=[self.features(picture) for picture in pictures] if self.features else None,
         )
-
-    def _read(self, name: str) -> bytes:
-        try:
-            return self.files.read(name)
-        except OSError as error:
-            raise ImageError(f"{name!r}: {reject_reason(error)}") from error
-
-    def _square(self, data: bytes) -> np.ndarray:
-        pixels = self.encoding.pixels
-        return to_square(decode_image(data), pixels.size, self.encoding.image_mode, mean_fill(pixels.mean))
 
     def _check_ids(self, input_ids: list[int]) -> None:
         encoding = self.encoding
@@ -184,6 +173,8 @@ def collate(
     input_ids, labels = _packed(good) if pack else _padded(good, max(lengths), pad_token_id)
     squares = [square for example in good for square in example.squares]
     codes = {term: [code for example in good for code in example.codes[term]] for term in good[0].codes}
+    features = [code for example in good for code in example.features or ()]
+    no_features = np.empty((0, 1, 1), np.uint16)
     wrap = torch.from_numpy if shared else np.asarray
     return Batch(
         ids=[example.id for example in good],
@@ -194,6 +185,7 @@ def collate(
         num_tokens=sum(lengths),
         num_truncated=sum(example.is_truncated for example in good),
         cu_seq_lens=wrap(np.cumsum([0, *lengths], dtype=np.int32)) if pack else None,
+        features=None if good[0].features is None else wrap(np.stack(features) if features else no_features),
     )
 
 

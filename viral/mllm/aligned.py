@@ -89,19 +89,23 @@ class AlignedMllm(nn.Module):
         self,
         input_ids: torch.Tensor,
         labels: torch.Tensor,
-        pixels: torch.Tensor,
+        pixels: torch.Tensor | None = None,
         targets: dict[str, torch.Tensor] | None = None,
         cu_seq_lens: torch.Tensor | None = None,
+        features: torch.Tensor | None = None,
     ) -> Losses:
         """Right-padded ids and labels [B, L]; pixels [N, 3, S, S]; targets [N, T, C] by term -> losses.
 
+        `features` [N, T, V], what the tower makes of the pixels, may stand in their place: then no tower is needed.
         With `cu_seq_lens` [samples + 1] the batch is one packed row; the model must be in `packing.use_packing`.
 
         `total = lm + sum of weight * term` (Eq. 5). Without images there are no terms, and projector and heads
         still take part with weight 0, so that every rank reduces the same gradients.
         """
         visual = VisualTokens(input_ids == self.image_token_id)
-        features_NTV = self._features(pixels)
+        images = pixels if features is None else features
+        assert images is not None
+        features_NTV = self._features(images, seen=features is not None)
         projected_NTD = self.core.multi_modal_projector(features_NTV)
         # The image token may lie outside the vocabulary, so it is looked up as token 0 and then replaced.
         embeds_BLD = self.core.get_input_embeddings()(input_ids.masked_fill(visual.is_image_BL, 0))
@@ -117,7 +121,7 @@ class AlignedMllm(nn.Module):
         if self._tap is None:
             return Losses(lm, lm, {})
         sources = {"tower": features_NTV, "projected": projected_NTD}
-        return self._with_terms(lm, self._tap.take(), visual, sources, targets or {}, len(pixels))
+        return self._with_terms(lm, self._tap.take(), visual, sources, targets or {}, len(images))
 
     def _with_terms(
         self,
@@ -150,12 +154,12 @@ class AlignedMllm(nn.Module):
             total = total + term.weight * terms[name]
         return Losses(total, lm, terms, num_images - num_kept)
 
-    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The tower's features, or one blank token where there is no image to make any of."""
-        if len(pixels):
-            return self.visual_features(pixels)
+    def _features(self, images: torch.Tensor, *, seen: bool) -> torch.Tensor:
+        """The tower's features, which `images` may already be, or one blank token where there is no image."""
+        if len(images):
+            return images if seen else self.visual_features(images)
         width, projector = self.core.config.vision_config.hidden_size, self.core.multi_modal_projector
-        return pixels.new_zeros(1, 1, width, dtype=next(projector.parameters()).dtype)
+        return images.new_zeros(1, 1, width, dtype=next(projector.parameters()).dtype)
 
     def visual_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Frozen tower: [N, 3, S, S] -> patch features [N, T, Dv]."""

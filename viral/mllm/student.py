@@ -1,23 +1,17 @@
 """Load a plain Hugging Face LLaVA folder, strictly: every weight named, none left over, parts that fit."""
 
-import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viral.data.images import PixelSpec
 from viral.data.tokens import ImageTokens
 from viral.errors import WeightsError
 from viral.mllm.llms import get_llm_family
-from viral.mllm.load import load_pixel_spec, load_strictly, load_tokenizer
-from viral.mllm.towers import Tower, get_tower
+from viral.mllm.load import load_strictly, load_tokenizer
+from viral.mllm.towers import Tower, get_tower, tower_pixels
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
-
-log = logging.getLogger(__name__)
-
-_PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(slots=True)
@@ -71,23 +65,10 @@ def image_tokens(model: "LlavaForConditionalGeneration") -> ImageTokens:
 def fitting_pixels(model: "LlavaForConditionalGeneration", source: str) -> PixelSpec:
     """How `source` wants its pixels, in squares of the size that the model's vision tower takes.
 
-    A tower without a preprocessor is given the statistics of its kind.
-
     Raises:
         WeightsError: the image processor is damaged, or one for another size.
     """
-    side, folder = model.config.vision_config.image_size, Path(source)
-    if folder.is_dir() and not any((folder / name).is_file() for name in _PREPROCESSORS):
-        tower = tower_of(model, source)
-        log.warning("%s has no %s: pixels get the statistics of %s", source, _PREPROCESSORS[0], tower.name)
-        return PixelSpec(size=side, mean=tower.mean, std=tower.std)
-    pixels = load_pixel_spec(source)
-    if pixels.size != side:
-        raise WeightsError(
-            f"{source}: its preprocessor makes squares of {pixels.size} pixels, its vision tower takes {side}; "
-            "give it the preprocessor_config.json of its own tower."
-        )
-    return pixels
+    return tower_pixels(source, tower_of(model, source), model.config.vision_config.image_size)
 
 
 def _check_features(model: "LlavaForConditionalGeneration", source: str) -> None:

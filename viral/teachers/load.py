@@ -44,7 +44,7 @@ def load_teacher(
         raise ConfigError(f"A teacher's grid of {grid} x {grid} tokens: give a side of at least 1.")
     where = pick_device(device)
     family = get_family(spec.family)
-    profile = family.resolve(profile)
+    spec, profile = family.complete(spec, weights), family.resolve(profile)
     backbone, origin = _load_backbone(family, spec, weights, profile)
     backbone = family.trim(backbone, spec)
     if profile.scramble_seed is not None:
@@ -73,6 +73,9 @@ def _load_backbone(
 ) -> tuple[nn.Module, dict[str, Any]]:
     if weights == "random":
         return _create_random(family, spec), {"weights": "random", "weights_seed": RANDOM_SEED}
+    origin = {"weights": "pretrained", "weights_seed": None}
+    if (loaded := family.load(spec, weights)) is not None:
+        return loaded, origin
     path = find_weights(spec, weights)
     with torch.device("meta"):  # no time spent on numbers that the checkpoint replaces
         backbone = family.create(spec)
@@ -80,7 +83,7 @@ def _load_backbone(
         backbone = _create_random(family, spec)
     state = fit(family, backbone, spec, profile, path)
     backbone.load_state_dict(state, strict=True, assign=True)
-    return backbone, {"weights": "pretrained", "weights_seed": None}
+    return backbone, origin
 
 
 def _create_random(family: Family, spec: TeacherSpec) -> nn.Module:

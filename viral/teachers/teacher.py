@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viral.data.images import CLIP_MEAN, CLIP_STD, mean_fill
+from viral.data.images import CLIP_MEAN, CLIP_STD
 from viral.teachers.families.family import Family
 from viral.teachers.profiles import Profile
 from viral.teachers.spec import TeacherSpec
@@ -65,6 +65,11 @@ class Teacher(nn.Module):
         return self.spec.release_size if enlarges and self.spec.release_size else self.spec.image_size
 
     @property
+    def fill(self) -> tuple[int, int, int]:
+        """Colour of the bars around the picture in a square."""
+        return self.family.fill(self.spec)
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of weights and arithmetic."""
         return next(self.backbone.parameters()).dtype
@@ -92,7 +97,7 @@ class Teacher(nn.Module):
             "image_size": self.spec.image_size,
             "patch_size": self.spec.patch_size,
             "square": SQUARE_MODE,
-            "fill": list(mean_fill(CLIP_MEAN)),
+            "fill": list(self.fill),
             **{knob: getattr(self.profile, knob) for knob in self.family.knobs},
             "torch": torch.__version__.split("+")[0],  # the part after + names the build: +cpu, +cu132
             library: import_module(library).__version__,

@@ -1,5 +1,7 @@
 """The paper's teachers, with their smaller and larger sisters."""
 
+from dataclasses import replace
+
 from viral.data.statistics import CLIP_MEAN, CLIP_STD
 from viral.teachers.spec import TeacherSpec
 
@@ -15,6 +17,34 @@ def _dinov2(name: str, size: str, dim: int, gflops: float) -> TeacherSpec:
     )
 
 
+CLIP_L_336 = TeacherSpec(
+    name="clip-l-336",
+    family="clip",
+    architecture="CLIPVisionModel",
+    kwargs={
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": 336,
+        "patch_size": 14,
+        "projection_dim": 768,
+    },
+    dim=1024,
+    mean=CLIP_MEAN,
+    std=CLIP_STD,
+    layer=-2,
+    norm=False,
+    hub="openai/clip-vit-large-patch14-336",
+    hub_file="pytorch_model.bin",
+    licence="mit",
+    gflops=366.0,
+)
+
+# The student's tower, whichever it is: what differs from the paper's comes from the folder named as weights. Only
+# exact codecs: a student sees the length of its features, too.
+OWN_TOWER = replace(CLIP_L_336, name="tower", family="tower", length_matters=True)
+
 PAPER_TEACHERS = (
     _dinov2("dinov2-s", "small_patch14", 384, 30.9),
     _dinov2("dinov2-b", "base_patch14", 768, 110.8),
@@ -24,29 +54,8 @@ PAPER_TEACHERS = (
     _dinov2("dinov2-b-reg", "base_patch14_reg4", 768, 111.7),
     _dinov2("dinov2-l-reg", "large_patch14_reg4", 1024, 384.8),
     _dinov2("dinov2-g-reg", "giant_patch14_reg4", 1536, 1400.0),
-    TeacherSpec(
-        name="clip-l-336",
-        family="clip",
-        architecture="CLIPVisionModel",
-        kwargs={
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "image_size": 336,
-            "patch_size": 14,
-            "projection_dim": 768,
-        },
-        dim=1024,
-        mean=CLIP_MEAN,
-        std=CLIP_STD,
-        layer=-2,
-        norm=False,
-        hub="openai/clip-vit-large-patch14-336",
-        hub_file="pytorch_model.bin",
-        licence="mit",
-        gflops=366.0,
-    ),
+    CLIP_L_336,
+    OWN_TOWER,
     TeacherSpec(
         name="sam-b",
         family="sam",

@@ -22,6 +22,7 @@ FAMILIES = {
     "siglip2": ("viral.teachers.families.siglip2", "Siglip2"),
     "timm": ("viral.teachers.families.timm_vit", "TimmVit"),
     "tipsv2": ("viral.teachers.families.tipsv2", "TipsV2"),
+    "tower": ("viral.teachers.families.tower", "OwnTower"),
     "transformers": ("viral.teachers.families.hugging_face", "HuggingFace"),
 }
 

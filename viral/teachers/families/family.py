@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from viral.data.images import CLIP_MEAN, mean_fill
 from viral.teachers.profiles import Profile
 from viral.teachers.spec import TeacherSpec
 
@@ -35,6 +36,18 @@ class Family(ABC):
     @abstractmethod
     def tokens(self, backbone: nn.Module, pixels_BCSS: Tensor, spec: TeacherSpec, profile: Profile) -> Tensor:
         """Normalised pixels [B, 3, S, S] in the backbone's dtype -> patch tokens [B, N, D]."""
+
+    def complete(self, spec: TeacherSpec, weights: str | None) -> TeacherSpec:
+        """The spec with what only the checkpoint `weights` knows."""
+        return spec
+
+    def load(self, spec: TeacherSpec, weights: str | None) -> nn.Module | None:
+        """The backbone with its weights, from a family whose checkpoints are folders; None: the loader reads a file."""
+        return None
+
+    def fill(self, spec: TeacherSpec) -> tuple[int, int, int]:
+        """Colour of the bars that make a picture square: that of the paper's student."""
+        return mean_fill(CLIP_MEAN)
 
     def resolve(self, profile: Profile) -> Profile:
         """The profile with the knobs that this family cannot follow set to what it does."""
