@@ -14,6 +14,7 @@ from cli.train_options import (
     Resume,
     Settings,
     Tflops,
+    check_options,
     interruptible,
     is_main,
 )
@@ -37,6 +38,7 @@ def pretrain(
     """Stage one: train the projector between a tower and an LLM, both frozen, on image-caption pairs."""
     from pipelines.training.run import Command, pretrain_command
 
+    check_options(dry_run, as_json, ranks, tflops)
     command = Command(
         settings=settings or [], recipe=recipe, config=config, output=output, resume=resume, log=log or []
     )

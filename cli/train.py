@@ -15,6 +15,7 @@ from cli.train_options import (
     Resume,
     Settings,
     Tflops,
+    check_options,
     interruptible,
     is_main,
 )
@@ -52,6 +53,7 @@ def train(
     """Fine-tune the MLLM against cached teacher features (or without them: align.objective=none)."""
     from pipelines.training.run import Command, train_command
 
+    check_options(dry_run, as_json, ranks, tflops)
     command = Command(
         settings=settings or [], recipe=recipe, config=config, output=output, resume=resume, log=log or []
     )

@@ -43,6 +43,18 @@ def is_main() -> bool:
     return read_world().rank == 0
 
 
+def check_options(dry_run: bool, as_json: bool, ranks: int | None, tflops: float | None) -> None:
+    """Refuse options that would be ignored.
+
+    Raises:
+        ConfigError: options of an estimate, and none is asked for.
+    """
+    from viral.errors import ConfigError
+
+    if not dry_run and (as_json or ranks or tflops):
+        raise ConfigError("--json, --ranks and --tflops go with --dry-run; add it, or leave them out.")
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Around training: a stop that was asked for is one line and exit code 130."""

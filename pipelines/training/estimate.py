@@ -96,16 +96,12 @@ def estimate(
     module = skeleton(config, caches, missing)
     tokens = _tokens_per_sample(config, samples, image_tokens(module.mllm).count)
     memory, checkpoint = costs.memory(config, module, num_ranks), costs.checkpoint_bytes(module)
-    groups, frozen = (
-        _groups(config, module),
-        sum(p.numel() for p in module.parameters() if not p.requires_grad),
-    )
+    groups = _groups(config, module)
+    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
     activations, forward, backward = costs.block_costs(config, module, tokens)
     beside = costs.flops_beside_blocks(module)
     flops = {"blocks, forward": forward, "blocks, backward": backward, **beside, "recompute": forward}
-    steps = config.optim.max_steps
-    if steps is None and samples is not None:
-        steps = config.optim.num_epochs * (len(samples) // config.data.batch_size)
+    steps = _num_steps(config, samples)
     source = "stated" if tflops else "of a matrix product here; a step reaches less"
     tflops = tflops or matmul_rate(pick_device(config.device), DTYPES[config.precision]) / 1e12
     work = (sum(flops.values()) - forward) * config.data.batch_size / num_ranks
@@ -175,6 +171,12 @@ def _samples(config: TrainConfig, missing: list[str]) -> AnnotationIndex | None:
             raise
         missing.append(f"annotations: {error}")
         return None
+
+
+def _num_steps(config: TrainConfig, samples: AnnotationIndex | None) -> int | None:
+    if config.optim.max_steps is not None or samples is None:
+        return config.optim.max_steps
+    return config.optim.num_epochs * (len(samples) // config.data.batch_size)
 
 
 def _tokens_per_sample(config: TrainConfig, samples: AnnotationIndex | None, image: int) -> int:

@@ -110,6 +110,13 @@ def test_a_batch_unlike_the_recipes_is_shown_and_json_has_it_all(config, world, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+def test_options_of_an_estimate_alone_are_refused(command: str):
+    done = CliRunner().invoke(app, [command, "--ranks", "4"])
+    assert isinstance(done.exception, ConfigError)
+    assert "go with --dry-run" in str(done.exception)
+
+
 def test_what_the_run_would_refuse_is_refused(bare, world):
     with pytest.raises(ConfigError, match=r"layers 0 .input. to 4"):
         figures(with_overrides(bare, {"align.layer": 17}), None)
