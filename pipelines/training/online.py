@@ -10,6 +10,7 @@ import torch
 from pipelines.training.config import AlignConfig
 from pipelines.training.targets import Decoder, refuse_resampling, resample
 from viral.data.picture import Square
+from viral.errors import ConfigError
 from viral.mllm.student import Student
 from viral.objectives import get_objective
 from viral.teachers import get_teacher
@@ -55,12 +56,18 @@ class OnlineTeacher:
         return described
 
 
-def load_online(term: AlignConfig, student: Student) -> OnlineTeacher:
+def load_online(term: AlignConfig, student: Student, image_mode: str) -> OnlineTeacher:
     """The teacher that this term (resolved) asks for, as stage one would load it, on the student's device.
 
     Raises:
-        ViralError: unusable weights, or targets that cannot be brought to the student's grid.
+        ViralError: unusable weights, targets that cannot be brought to the student's grid, or other squares than the
+            student's.
     """
+    if image_mode != SQUARE_MODE:
+        raise ConfigError(
+            f"{term.teacher} online sees squares of data.image_mode={SQUARE_MODE}, the student those of {image_mode}; "
+            f"set data.image_mode={SQUARE_MODE}."
+        )
     weights = term.online if isinstance(term.online, str) else None
     if weights is None and term.weights == "random":
         weights = "random"

@@ -182,7 +182,7 @@ def _teachers(
 ) -> dict[str, CachedTeacher | OnlineTeacher]:
     """Of every term that has one, in the order of the terms; those that run here are loaded now."""
     return {
-        name: load_online(term, student) if term.online else cached[name]
+        name: load_online(term, student, config.data.image_mode) if term.online else cached[name]
         for name, term in config.terms.items()
         if needs_teacher(term)
     }

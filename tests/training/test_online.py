@@ -74,3 +74,6 @@ def test_what_cannot_be_online(config):
     for changes in ({"align.teacher": "tower"}, {"align.objective": "reinject_post"}):
         with pytest.raises(ConfigError, match="no teacher beside the student to run; drop online"):
             with_overrides(config, {**changes, "align.online": True})
+    cropped = with_overrides(config, {**MICRO, "align.online": True, "data.image_mode": "crop"})
+    with pytest.raises(ConfigError, match=r"micro online sees squares .* set data\.image_mode=pad"):
+        build_run(cropped.resolved(), None)

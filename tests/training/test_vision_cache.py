@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from tests import families, tiny
 from tests.training.conftest import write_annotations, write_store
 from tests.training.launch import launch
 from viral.errors import CacheMismatchError, ConfigError, DataError
+from viral.mllm.towers import read_tower, tower_sizes
+from viral.teachers import get_teacher
+from viral.teachers.registry import TEACHERS
 
 NAMES = [f"{index:02d}.png" for index in range(12)]
 
@@ -134,6 +138,19 @@ def test_every_kind_of_tower_in_parts_and_in_a_llava(config, world, tmp_path: Pa
     again = build(tmp_path / "again", world["images"], tmp_path / "llava")
     first, second = (open_store(path).manifest.spec.fingerprint for path in (vision, again))
     assert first == second
+
+
+def test_clip_l_336_is_the_same_computation(config, world, tmp_path: Path, monkeypatch):
+    parts = families.with_parts(config, tmp_path, "llama", "clip")
+    parts = with_overrides(parts, {"precision": "bf16", "align.objective": "none"})
+    small = read_tower(parts.model.tower)
+    entry = replace(
+        get_teacher("clip-l-336"), kwargs=tower_sizes(small.config), dim=small.config.hidden_size,
+        image_size=tiny.SIZE, patch_size=tiny.PATCH,
+    )  # fmt: skip
+    monkeypatch.setitem(TEACHERS, "clip-l-336", entry)
+    vision = build(tmp_path / "vision", world["images"], parts.model.tower, vfm="clip-l-336")
+    assert one_step(parts, None, vision)[0] == one_step(parts, None, None)[0]
 
 
 def test_two_ranks_under_zero_3_without_a_tower(config, world, tower_fp32, tmp_path: Path):
