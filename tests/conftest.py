@@ -10,6 +10,11 @@ import torch
 
 from tests import tiny
 
+LONGEST = (
+    "test_the_offline_walk_runs_as_written",
+    "test_demo_runs_resumes_and_leaves_the_teacher_alone",
+)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
@@ -24,3 +29,8 @@ def _annotation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def llava_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_llava(tmp_path_factory.mktemp("llava"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest ones first, so that no core waits for them at the end."""
+    items.sort(key=lambda item: item.name not in LONGEST)

@@ -14,7 +14,7 @@ from pipelines.training.config import with_overrides
 from pipelines.training.folder import read_metrics
 from pipelines.training.loop import start, train, train_step
 from pipelines.training.optim import trainable
-from pipelines.training.run import train_command
+from pipelines.training.run import Command, train_command
 from pipelines.training.setup import build_run
 from stores import load_plan, open_store
 from tests import families, tiny
@@ -94,13 +94,9 @@ def test_neither_tower_nor_images_are_needed(config, world, tower, tmp_path: Pat
     train(bf16, cache=world["cache"], output=tmp_path / "pixels")
     gone = with_overrides(bf16, {"data.images": str(tmp_path / "nowhere")})
     (tmp_path / "config.yaml").write_text(json.dumps(gone.model_dump(mode="json")))
-    command = {
-        "cache": [str(world["cache"])],
-        "vision_cache": tower,
-        "recipe": None,
-        "output": tmp_path / "run",
-    }
-    train_command([], config=tmp_path / "config.yaml", resume=False, **command)
+    first = Command(settings=[], config=tmp_path / "config.yaml", output=tmp_path / "run")
+    caches = ([str(world["cache"])], tower)
+    train_command(first, *caches)
     blind, seeing = (read_metrics(tmp_path / run) for run in ("run", "pixels"))
     for name in ("loss", "loss/lm", "align/cosine", "tokens"):
         assert [line[name] for line in blind] == [line[name] for line in seeing]
@@ -110,7 +106,7 @@ def test_neither_tower_nor_images_are_needed(config, world, tower, tmp_path: Pat
     with pytest.raises(ConfigError, match="started with other inputs: vision cache changed"):
         train(bf16, cache=world["cache"], vision_cache=tower, output=tmp_path / "pixels", resume=True)
     (tmp_path / "run/checkpoints/LATEST").write_text("step-000004")
-    train_command([], config=None, resume=True, **command)
+    train_command(Command(settings=[], output=tmp_path / "run", resume=True), *caches)
     assert [line["loss"] for line in read_metrics(tmp_path / "run")] == [line["loss"] for line in blind]
 
 
