@@ -17,6 +17,7 @@ from viral.data.picture import KnownTarget, Target
 from viral.errors import ConfigError
 from viral.mllm.aligned import MAIN
 from viral.objectives import get_objective
+from viral.teachers import get_teacher
 
 Caches = Path | Mapping[str, Path] | None
 """Where the caches are: that of the main term, or of several by name."""
@@ -104,6 +105,17 @@ def open_caches(caches: Caches, terms: Mapping[str, AlignConfig]) -> dict[str, C
         store = open_targets(path, terms[name], name) if is_target else open_store(path)
         opened[name] = CachedTeacher(path, store, is_target)
     return opened
+
+
+def target_dims(terms: Mapping[str, AlignConfig], cached: Mapping[str, CachedTeacher]) -> dict[str, int]:
+    """Channels of every term's target, by name: its cache's, or those of its teacher where no cache is its own."""
+    return {
+        name: cached[name].dim
+        if name in cached and cached[name].is_target
+        else get_teacher(term.teacher or "").dim
+        for name, term in terms.items()
+        if needs_teacher(term)
+    }
 
 
 def needs_cache(term: AlignConfig) -> bool:

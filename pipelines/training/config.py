@@ -264,6 +264,10 @@ class TrainConfig(_Config):
         named = {MAIN: self.align, **self.also}
         return {name: term.resolved() for name, term in named.items() if term.objective != "none"}
 
+    def num_steps(self, num_samples: int) -> int:
+        """Optimizer steps of a run over so many samples; an incomplete batch at an epoch's end is none."""
+        return self.optim.max_steps or self.optim.num_epochs * (num_samples // self.data.batch_size)
+
     def resolved(self) -> "TrainConfig":
         """A copy in which every term says what it does."""
         also = {name: term.resolved() for name, term in self.also.items()}

@@ -10,10 +10,10 @@ import torch
 
 from pipelines.annotation_cache import open_annotations
 from pipelines.training import costs
-from pipelines.training.caches import Caches, needs_cache, open_caches
-from pipelines.training.config import TrainConfig
+from pipelines.training.caches import Caches, needs_cache, open_caches, target_dims
+from pipelines.training.config import DTYPES, TrainConfig
 from pipelines.training.optim import trainable
-from pipelines.training.setup import DTYPES, build_module, micro_batches_per_rank
+from pipelines.training.setup import build_module, micro_batches_per_rank
 from pipelines.training.targets import check_geometry
 from stores.space import free_bytes
 from viral.data.index import AnnotationIndex
@@ -23,7 +23,6 @@ from viral.mllm.aligned import MAIN, AlignedMllm
 from viral.mllm.lora import PROJECTOR
 from viral.mllm.skeleton import assembled_skeleton, llava_skeleton
 from viral.mllm.student import image_tokens
-from viral.teachers import get_teacher
 
 TEXT_TOKENS = 200
 """Of a LLaVA-665K sample, about; assumed where the annotations are not at hand."""
@@ -144,7 +143,6 @@ def skeleton(config: TrainConfig, caches: Caches, missing: list[str]) -> Aligned
     else:
         model = assembled_skeleton(str(parts.llm), str(parts.tower), dtype)
     terms = {name: term for name, term in config.terms.items() if needs_cache(term)}
-    dims = {name: get_teacher(str(term.teacher)).dim for name, term in terms.items()}
     given = {MAIN: caches} if isinstance(caches, Path) else dict(caches or {})
     missing += [
         f"the cache of {name} (--cache); the width of {term.teacher} is taken"
@@ -156,11 +154,10 @@ def skeleton(config: TrainConfig, caches: Caches, missing: list[str]) -> Aligned
         if teacher.is_target:
             grid = image_tokens(model).grid
             check_geometry(teacher.store, teacher.path, terms[name], grid, config.data.image_mode)
-            dims[name] = teacher.store.manifest.spec.dim
     # fp32: without autocast, which the meta device has not; recomputation is estimated apart.
     plain = {"precision": "fp32", "gradient_checkpointing": "none", "compile": False}
     with torch.device("meta"):
-        return build_module(config.model_copy(update=plain), model, dims)
+        return build_module(config.model_copy(update=plain), model, target_dims(config.terms, opened))
 
 
 def _samples(config: TrainConfig, missing: list[str]) -> AnnotationIndex | None:
@@ -174,9 +171,7 @@ def _samples(config: TrainConfig, missing: list[str]) -> AnnotationIndex | None:
 
 
 def _num_steps(config: TrainConfig, samples: AnnotationIndex | None) -> int | None:
-    if config.optim.max_steps is not None or samples is None:
-        return config.optim.max_steps
-    return config.optim.num_epochs * (len(samples) // config.data.batch_size)
+    return config.optim.max_steps if samples is None else config.num_steps(len(samples))
 
 
 def _tokens_per_sample(config: TrainConfig, samples: AnnotationIndex | None, image: int) -> int:

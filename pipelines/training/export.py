@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 
 from pipelines.training.checkpoint import checkpoint_at
-from pipelines.training.config import read_config
+from pipelines.training.config import DTYPES, read_config
 from pipelines.training.folder import CHECKPOINTS, CONFIG
 from pipelines.training.load import merged_student, reinjections
-from pipelines.training.setup import DTYPES
 from viral.data.conversation import get_template
 from viral.errors import ConfigError
 from viral.mllm.export import save_student

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from pipelines.annotation_cache import open_annotations
 from pipelines.training.activations import set_checkpointing
 from pipelines.training.backends import resolve_backend
-from pipelines.training.caches import CachedTeacher, Caches, needs_teacher, open_caches
+from pipelines.training.caches import CachedTeacher, Caches, needs_teacher, open_caches, target_dims
 from pipelines.training.config import DTYPES, ModelConfig, TrainConfig
 from pipelines.training.inputs import describe_inputs
 from pipelines.training.online import OnlineTeacher, load_online
@@ -33,7 +33,6 @@ from viral.mllm.assemble import assemble_student
 from viral.mllm.lora import add_lora, train_projector_only
 from viral.mllm.packing import use_packing
 from viral.mllm.student import Student, load_student
-from viral.teachers import get_teacher
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -118,7 +117,7 @@ def build_run(
             check_geometry(teacher.store, teacher.path, config.terms[name], grid, config.data.image_mode)
     if vision:
         vision.take_over(student)
-    module = build_module(config, student.model, _target_dims(config, cached))
+    module = build_module(config, student.model, target_dims(config.terms, cached))
     optimizer = build_optimizer(module, config.optim)
     if config.data.pack:
         use_packing(module.core.language_model)
@@ -137,8 +136,7 @@ def build_run(
             vision.source(keys[VISION]) if vision else None,
         ),
         pad_token_id=student.tokenizer.pad_token_id,
-        num_steps=config.optim.max_steps
-        or config.optim.num_epochs * (len(samples) // config.data.batch_size),
+        num_steps=config.num_steps(len(samples)),
         num_micro=num_micro,
         decoders={name: teacher.decoder(device, grid) for name, teacher in teachers.items()},
         see=vision.decoder(device, getattr(torch, DTYPES[config.precision])) if vision else None,
@@ -169,14 +167,6 @@ def _samples(
     return samples, keys
 
 
-def _target_dims(config: TrainConfig, cached: Mapping[str, CachedTeacher]) -> dict[str, int]:
-    return {
-        name: get_teacher(term.teacher or "").dim if term.online else cached[name].dim
-        for name, term in config.terms.items()
-        if needs_teacher(term)
-    }
-
-
 def _teachers(
     config: TrainConfig, cached: Mapping[str, CachedTeacher], student: Student
 ) -> dict[str, CachedTeacher | OnlineTeacher]:
@@ -197,7 +187,7 @@ def _origins(
     main = cached.get(MAIN)
     origins = {
         "cache": main.describe() if main else None,
-        "vision cache": vision.describe() if vision else None,
+        VISION: vision.describe() if vision else None,
     }
     origins |= {f"cache {name}": teacher.describe() for name, teacher in cached.items() if name != MAIN}
     return origins | {

@@ -83,6 +83,11 @@ def test_every_objective_has_its_cost(bare, objective: str):
     assert bool(found.sample_flops["terms"]) is has_loss
 
 
+def test_a_teacher_that_runs_along_trains_the_same_head(bare):
+    online = with_overrides(bare, {"align.online": True})
+    assert figures(online, None).trained == figures(bare, None).trained
+
+
 def test_ranks_share(bare):
     alone, two = figures(bare, None), figures(bare, None, num_ranks=2)
     assert two.seconds == pytest.approx(alone.seconds / 2)

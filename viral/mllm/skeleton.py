@@ -8,7 +8,7 @@ from viral.errors import WeightsError
 from viral.mllm.assemble import assembled_config
 from viral.mllm.llms import get_llm_family
 from viral.mllm.load import read_model_config
-from viral.mllm.towers import get_tower
+from viral.mllm.towers import read_tower
 
 if TYPE_CHECKING:
     from transformers import LlavaConfig, LlavaForConditionalGeneration
@@ -37,10 +37,8 @@ def assembled_skeleton(llm: str, tower: str, dtype: str) -> "LlavaForConditional
     """
     language = read_model_config(llm, "language model")
     get_llm_family(language.model_type, llm)
-    config = read_model_config(tower, "vision tower")
-    kind, vision = get_tower(config.model_type, tower), getattr(config, "vision_config", config)
-    vision.update(kind.changes)
-    return _on_meta(assembled_config(language, kind, vision, language.vocab_size), dtype)
+    seen = read_tower(tower)
+    return _on_meta(assembled_config(language, seen.tower, seen.config, language.vocab_size), dtype)
 
 
 def _on_meta(config: "LlavaConfig", dtype: str) -> "LlavaForConditionalGeneration":

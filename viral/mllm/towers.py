@@ -116,12 +116,11 @@ class TowerChoice:
     """Of the vision model alone."""
     layer: int
     """Whose output the student's tokens are."""
-    pixels: PixelSpec
     in_llava: bool
 
 
 def read_tower(source: str) -> TowerChoice:
-    """The tower of a LLaVA, or the vision half of a tower's own checkpoint; weights are not looked at.
+    """The tower of a LLaVA, or the vision half of a tower's own checkpoint; only configurations are read.
 
     Raises:
         WeightsError: nothing there, or an unknown architecture.
@@ -135,7 +134,6 @@ def read_tower(source: str) -> TowerChoice:
         tower=tower,
         config=vision,
         layer=config.vision_feature_layer if in_llava else tower.feature_layer,
-        pixels=tower_pixels(source, tower, vision.image_size),
         in_llava=in_llava,
     )
 

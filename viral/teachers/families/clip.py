@@ -1,10 +1,10 @@
 """CLIP, through the same class as the student's tower, so that both give the same features."""
 
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor, nn
 
+from viral.mllm.towers import trim_tower
 from viral.teachers.families.family import State
 from viral.teachers.families.hugging_face import HuggingFace
 from viral.teachers.profiles import Profile
@@ -32,8 +32,7 @@ class Clip(HuggingFace):
 
     def trim(self, backbone: nn.Module, spec: TeacherSpec) -> nn.Module:
         """Without the blocks behind `spec.layer`."""
-        encoder: Any = backbone.encoder
-        encoder.layers = encoder.layers[: len(encoder.layers) + 1 + spec.layer]
+        trim_tower(backbone, spec.layer)
         return backbone
 
     def tokens(self, backbone: nn.Module, pixels_BCSS: Tensor, spec: TeacherSpec, profile: Profile) -> Tensor:

@@ -6,7 +6,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from viral.data.images import mean_fill
-from viral.mllm.towers import load_tower, read_tower, tower_sizes, trim_tower
+from viral.mllm.towers import load_tower, read_tower, tower_pixels, tower_sizes, trim_tower
 from viral.teachers.families.hugging_face import HuggingFace
 from viral.teachers.profiles import Profile
 from viral.teachers.spec import TeacherSpec
@@ -19,7 +19,9 @@ class OwnTower(HuggingFace):
         """The spec of the tower that `weights`, a folder or hub id, holds."""
         if weights == "random":
             return spec
-        found = read_tower(_source(spec, weights))
+        source = _source(spec, weights)
+        found = read_tower(source)
+        pixels = tower_pixels(source, found.tower, found.config.image_size)
         return replace(
             spec,
             architecture=found.tower.class_name,
@@ -27,8 +29,8 @@ class OwnTower(HuggingFace):
             kwargs=tower_sizes(found.config) | dict(found.tower.changes),
             image_size=found.config.image_size,
             patch_size=found.config.patch_size,
-            mean=found.pixels.mean,
-            std=found.pixels.std,
+            mean=pixels.mean,
+            std=pixels.std,
             layer=found.layer,
         )
 
