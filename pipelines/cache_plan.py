@@ -38,7 +38,8 @@ class PlannedCache:
 def plan_cache(
     request: CacheRequest, source: Source, teacher: Teacher, *, show_progress: bool = False
 ) -> PlannedCache:
-    """Resolve, hash and deduplicate the images of `source`; hashes are kept in the folder of the store.
+    """Resolve, hash and deduplicate the images of `source`; hashes are kept in the folder of the store, or of the one
+    that is appended to.
 
     With `trust_paths` no image is read: its key is its name and size, and the fingerprint says so.
 
@@ -52,7 +53,7 @@ def plan_cache(
     first_path: dict[str, str] = {}
     label = "look up" if request.trust_paths else "hash"
     with (
-        HashCache(request.folder / HASHES) as cache,
+        HashCache((request.append_to or request.folder) / HASHES) as cache,
         bar(len(source.paths), label, show_progress) as progress,
     ):
         found = (

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import webdataset
 
+from pipelines.cache_move import append_images
+from pipelines.cache_request import CacheRequest
 from stores import open_store
 from tests.pipelines.pictures import store_bytes, write_pictures
 
@@ -88,6 +90,15 @@ def test_merging_and_appending_end_at_the_same_records(viral, folder):
     code, out, _ = viral("cache", "append", "grown", "--images", "images", *HERE)
     assert (code, out) == (0, "grown has all of these images already\n")
     assert stored(folder / "grown") == after
+
+
+def test_appending_hashes_new_images_only(viral, folder, monkeypatch):
+    monkeypatch.setattr(
+        "pipelines.hash_cache.SETTLED_NS", -(10**9)
+    )  # files of this moment are remembered, too
+    viral("cache", "build", *MICRO, "--images", "images", "--data", listed(folder, 4), "--out", "grown")
+    wanted = CacheRequest(data=listed(folder, 6), images=Path("images"), device="cpu", workers=0)
+    assert append_images(Path("grown"), wanted).planned.num_read == 2
 
 
 def test_appending_keeps_grid_and_kind_of_keys_and_takes_several_processes(viral, folder):
