@@ -1,11 +1,11 @@
 """What a user asks of stage one, with the defaults of the release's folder layout."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.workers import usable_cores
 from stores import StoreSpec, get_codec
 from stores.errors import FingerprintError
 from stores.formats import get_format
@@ -108,7 +108,7 @@ class CacheRequest:
         if self.workers is not None:
             return self.workers
         most = MAX_CUDA_WORKERS if device_type == "cuda" else MAX_CPU_WORKERS
-        return max(1, min(_usable_cores() - 1, most))
+        return max(1, min(usable_cores() - 1, most))
 
 
 def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
@@ -137,9 +137,3 @@ def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
         store=spec.store,
         shard_size=spec.shard_size,
     )
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS; it knows what a container or Slurm allows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,6 +1,5 @@
 """What this machine has, and what is missing: packages, devices, memory, disk, weights and data."""
 
-import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from pipelines.cache_request import DEFAULT_DATA, DEFAULT_IMAGES
-from pipelines.workers import SHARED_MEMORY
+from pipelines.workers import SHARED_MEMORY, usable_cores
 from stores.space import format_bytes
 from viral.hub import is_cached
 from viral.teachers.registry import TEACHERS
@@ -99,8 +98,7 @@ def _devices() -> list[Finding]:
         import torch
     except Exception:  # reported with the packages
         return []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = [Finding("cpu", f"{platform.processor() or platform.machine()}, {cores} cores for us")]
+    found = [Finding("cpu", f"{platform.processor() or platform.machine()}, {usable_cores()} cores for us")]
     if not torch.cuda.is_available():
         built = torch.version.cuda
         reason = (

@@ -1,5 +1,6 @@
 """What every data loader of ours needs: workers that leave signals to the main process, and that fit their memory."""
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,13 @@ from viral.errors import DataError
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where torch hands tensors over, not a file of ours
 PREFETCH = 2
 """Batches that each worker keeps ready."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS; it knows what a container or Slurm allows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def leave_signals_to_parent(worker_id: int) -> None:

@@ -39,12 +39,15 @@ def export_safetensors(root: Path, out: Path, progress: Progress | None = None) 
     members = open_members([root])
     with naming_obstacles(out):
         make_folder(out)
+    sources = {member: sha256((member.root / MANIFEST).read_bytes()) for member in members}
     shards = [(member, shard_id) for member in members for shard_id in range(member.plan.num_shards)]
-    if members[0].store.tables:
-        _write(out / TABLES, members[0].store.tables, _about(members[0], TABLES))
+    if tables := members[0].store.tables:
+        about = _about(members[0], sources[members[0]], TABLES)
+        if not _is_written(out / TABLES, about):
+            _write(out / TABLES, tables, about)
     for number, (member, shard_id) in enumerate(shards):
         path = out / f"{number:06d}.safetensors"
-        about = _about(member, str(shard_id))
+        about = _about(member, sources[member], str(shard_id))
         if not _is_written(path, about):
             rows = member.plan.rows(shard_id)
             keys = [key for key in member.plan.keys[rows.start : rows.stop] if key in member.store]
@@ -55,9 +58,8 @@ def export_safetensors(root: Path, out: Path, progress: Progress | None = None) 
     return len(shards)
 
 
-def _about(member: Member, what: str) -> dict[str, str]:
+def _about(member: Member, source: str, what: str) -> dict[str, str]:
     manifest = member.store.manifest
-    source = sha256((member.root / MANIFEST).read_bytes())
     value = {"spec": manifest.to_json()["spec"], "kappa": manifest.kappa, "source": source, "of": what}
     return {_METADATA: canonical_json(value).decode("ascii")}
 
@@ -65,10 +67,9 @@ def _about(member: Member, what: str) -> dict[str, str]:
 def _write(path: Path, tensors: Mapping[str, npt.NDArray[Any]], about: dict[str, str]) -> None:
     from safetensors.numpy import save
 
-    if not _is_written(path, about):
-        content = save(dict(tensors), about)
-        with naming_obstacles(path.parent):
-            write_bytes(path, content)
+    content = save(dict(tensors), about)
+    with naming_obstacles(path.parent):
+        write_bytes(path, content)
 
 
 def _is_written(path: Path, about: dict[str, str]) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from viral.data import json_stream
 from viral.data.annotations import iter_annotations
-from viral.data.json_stream import json_values
+from viral.data.json_stream import json_entries
 from viral.errors import DataError
 
 VALUES = st.recursive(
@@ -18,6 +18,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
+
+
+def json_values(path):
+    return (entry.value for entry in json_entries(path))
 
 
 @settings(deadline=None, max_examples=60)

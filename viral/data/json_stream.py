@@ -27,11 +27,6 @@ class Entry(NamedTuple):
     size: int
 
 
-def json_values(path: Path) -> Iterator[Any]:
-    """`json_entries` without their places; raises as it does."""
-    return (entry.value for entry in json_entries(path))
-
-
 def json_entries(path: Path) -> Iterator[Entry]:
     """Values of a JSON list, or, in a `.jsonl` file that does not start with "[", of its lines.
 
