@@ -92,7 +92,11 @@ def _gallery(out: Path, config: TrainConfig) -> list[Panel]:
         name: pca_pictures(list(array), teacher.grid, shared_basis=True) for name, array in features.items()
     }
     return [
-        Panel(caption=path.name, image=squares[i], **{name: drawn[i] for name, drawn in pictures.items()})
+        Panel(
+            caption=Path(str(path)).name,
+            image=squares[i],
+            **{name: drawn[i] for name, drawn in pictures.items()},
+        )
         for i, path in enumerate(paths)
     ]
 

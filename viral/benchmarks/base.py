@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from viral.data.conversation import IMAGE_TAG, get_template
+from viral.data.image_source import ImageSource
 from viral.errors import UnknownNameError
 
 
@@ -18,7 +19,7 @@ class Item:
 
     id: str
     group: str
-    image: Path
+    image: ImageSource
     question: str
     answer: str
     options: tuple[str, ...]

@@ -147,5 +147,5 @@ def require_images(items: Sequence[Item]) -> None:
     Raises:
         DataError: pictures are missing.
     """
-    if missing := sorted({item.image for item in items if not item.image.is_file()}):
+    if missing := sorted({str(item.image) for item in items if not item.image.is_file()}):
         raise DataError(f"{len(missing)} images are missing, first {missing[0]}.")

@@ -7,12 +7,12 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from viral.data.image_source import ImageSource
 from viral.data.statistics import CLIP_MEAN as CLIP_MEAN
 from viral.data.statistics import CLIP_STD as CLIP_STD
 from viral.data.statistics import IMAGENET_MEAN as IMAGENET_MEAN
@@ -45,7 +45,7 @@ def mean_fill(mean: tuple[float, float, float]) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def decode_image(source: Path | bytes) -> Image.Image:
+def decode_image(source: ImageSource | bytes) -> Image.Image:
     """Decode by content, not by file name, into RGB.
 
     EXIF orientation is *not* applied: LLaVA's training and evaluation code does not apply it either,

@@ -5,11 +5,11 @@ Shape letters: B prompts in a batch, L tokens of the longest prompt, C H W chann
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from viral.data.image_source import ImageSource
 from viral.data.images import decode_image, mean_fill, normalise, to_square
 from viral.data.tokens import encode_prompt
 from viral.errors import DataError, ImageError
@@ -22,7 +22,7 @@ class Question:
 
     key: str
     prompt: str
-    image: Path
+    image: ImageSource
 
 
 def generate(
@@ -70,13 +70,13 @@ def buckets(
         yield [questions[index] for index in order[start : start + batch_size]]
 
 
-def load_pixels(images: Iterable[Path], student: Student, image_mode: str) -> torch.Tensor:
+def load_pixels(images: Iterable[ImageSource], student: Student, image_mode: str) -> torch.Tensor:
     """Normalised pixels [B, C, H, W] as the student wants them; a picture that comes twice is read once.
 
     Raises:
         ImageError: an image that cannot be read; the message names it.
     """
-    squares: dict[Path, np.ndarray] = {}
+    squares: dict[ImageSource, np.ndarray] = {}
     order = list(images)
     for path in order:
         if path not in squares:
