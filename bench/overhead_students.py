@@ -125,7 +125,7 @@ def prepare(name: str, folder: Path, device: str, micro_batch: int, checkpointin
         student.model, rank=config.lora.rank, alpha=config.lora.alpha, dropout=config.lora.dropout, seed=0
     ).train()
     student.model.model.vision_tower.eval()
-    terms = build_terms(config.terms, student, {MAIN: teacher.spec.dim}, 0)
+    terms = build_terms(config.terms, student.model, {MAIN: teacher.spec.dim}, 0)
     module = AlignedMllm(adapted, terms)
     every = int(checkpointing) if checkpointing.isdigit() else checkpointing
     set_checkpointing(module, every, num_tokens=micro_batch * 900)
