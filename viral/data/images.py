@@ -90,6 +90,13 @@ def to_square(
     return np.array(square)
 
 
+def centre_square(image: Image.Image) -> Image.Image:
+    """The largest square in the middle of a picture, in its own pixels."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
 def normalise(pixels_BHWC: np.ndarray | torch.Tensor, spec: PixelSpec) -> torch.Tensor:
     """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] with the given statistics, on the device of the pixels."""
     scaled = torch.as_tensor(pixels_BHWC).float() / 255.0

@@ -1,9 +1,16 @@
 """Load a plain Hugging Face folder of a LLaVA or LLaVA-NeXT, strictly: every weight named, none left over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from viral.data.images import PixelSpec
+import numpy as np
+import torch
+from PIL import Image
+
+from viral.data.image_source import ImageSource
+from viral.data.images import PixelSpec, centre_square, image_size, mean_fill, normalise, to_square
+from viral.data.tiles import Size
 from viral.data.tokens import ImageTokens
 from viral.errors import WeightsError
 from viral.mllm.llms import get_llm_family
@@ -25,6 +32,15 @@ CLASSES = {"llava": "LlavaForConditionalGeneration", TILED: "LlavaNextForConditi
 """Of transformers, by the `model_type` of a configuration."""
 
 
+class Seen(NamedTuple):
+    """A picture as a student sees it."""
+
+    views: np.ndarray
+    """uint8 [views, S, S, 3]."""
+    size: Size
+    """Of the picture."""
+
+
 @dataclass(slots=True)
 class Student:
     """An MLLM with what is needed to feed it: tokenizer, pixel statistics, the image block."""
@@ -33,6 +49,43 @@ class Student:
     tokenizer: "PreTrainedTokenizerBase"
     pixels: PixelSpec
     image: ImageTokens
+
+    def look(self, image: Image.Image, image_mode: str = "pad") -> Seen:
+        """What it sees of an RGB image: one square, or every view of its tiling.
+
+        Tiles take a picture as it is, so there `pad` adds nothing, and `crop` leaves the square in its middle.
+
+        Raises:
+            ConfigError: unknown mode.
+            ImageError: too long and thin.
+        """
+        if self.image.tiling is None:
+            square = to_square(image, self.pixels.size, image_mode, mean_fill(self.pixels.mean))
+            return Seen(square[None], (image.height, image.width))
+        if image_mode == "crop":
+            image = centre_square(image)
+        return Seen(self.image.tiling.views(image), (image.height, image.width))
+
+    def inputs(self, seen: Sequence[Seen]) -> dict[str, torch.Tensor]:
+        """What the model's forward takes of these images beside ids, on its device."""
+        pixels = normalise(np.concatenate([each.views for each in seen]), self.pixels)
+        images = {"pixel_values": pixels.to(self.model.device, self.model.dtype)}
+        if self.image.tiling is None:
+            return images
+        return images | {"image_sizes": torch.tensor([each.size for each in seen])}
+
+    def blocks(self, images: Sequence[ImageSource], image_mode: str = "pad") -> list[int]:
+        """Visual tokens of each of these images; only headers are read, and those only where pictures are tiled.
+
+        Raises:
+            ImageError: an image that cannot be read, or is too long and thin.
+        """
+        if self.image.tiling is None:
+            return [self.image.count] * len(images)
+        sizes = [image_size(image) for image in images]
+        if image_mode == "crop":
+            sizes = [(min(size), min(size)) for size in sizes]
+        return [self.image.block(size) for size in sizes]
 
 
 def load_student(source: str, *, device: str = "cpu", dtype: str = "float32") -> Student:
