@@ -16,6 +16,11 @@ TRUST = typer.Option(
     help="File images under name and size instead of hashing their content: quick on slow disks, but equal files "
     "are encoded twice, and a changed file of the same size goes unnoticed. Recorded in the store.",
 )
+TILES = typer.Option(
+    metavar="NAME[@SIDE]",
+    help="For students that see tiles: encode the whole picture and each tile; llava-next, or llava-next@384 for a "
+    "tower of 384 px.",
+)
 OUT = typer.Option(help="Folder of the store (default: caches/VFM, with the profile if not paper).")
 CODEC = typer.Option(
     help="fp16 or bf16 (exact), int8 (half of that, cosine 0.99997), lm4 (a quarter, 0.995); "

@@ -28,7 +28,7 @@ def plan_text(summary: "PlanSummary") -> str:
             "teacher": _teacher(summary.teacher, summary.weights, summary.profile, summary.scramble_seed),
             "entries": f"{summary.num_entries:,}, of which {summary.num_text_only:,} are text only",
             **_sources(summary),
-            "images": f"{summary.num_images:,} distinct in {summary.num_image_files:,} files "
+            "images": f"{summary.num_images:,} distinct{_views(summary)} in {summary.num_image_files:,} files "
             f"({summary.num_duplicates:,} duplicates, {summary.num_rejects:,} unusable)",
             **_folders(summary),
             "keys": _keys(summary),
@@ -146,6 +146,11 @@ def _folders(summary: "PlanSummary") -> dict[str, str]:
     if len(summary.images_by_folder) > MAX_LINES:
         lines["  ..."] = f"and {len(summary.images_by_folder) - MAX_LINES:,} more folders"
     return lines
+
+
+def _views(summary: "PlanSummary") -> str:
+    """How many records tiled images have."""
+    return f", {summary.num_records:,} views," if summary.num_records != summary.num_images else ""
 
 
 def _keys(summary: "PlanSummary") -> str:

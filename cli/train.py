@@ -76,5 +76,5 @@ def export(
     from pipelines.training.export import export_run
 
     typer.echo(
-        f"wrote {export_run(run, out, step)}; load it with LlavaForConditionalGeneration.from_pretrained"
+        f"wrote {export_run(run, out, step)}; load it with AutoModelForImageTextToText.from_pretrained"
     )

@@ -19,12 +19,16 @@ from stores import Plan, Reject
 from viral.data.image_files import ImageFiles, reject_reason
 from viral.data.images import CLIP_MEAN, decode_image, mean_fill, to_square
 from viral.data.keys import key_function
+from viral.data.tiles import Tiling, resize_views, tiling_of_store, view_key
 from viral.errors import DataError, ImageError
 from viral.teachers.teacher import SQUARE_MODE
 
 CHUNK = 32
 """Images that a decoding process makes at a time, at most: a large batch is put together from several. What is decoded
 ahead stays a few shards then, in memory and among the shards that this process has claimed."""
+
+
+_CHANGED = "the file has changed since it was planned"
 
 
 class SquareBatch(NamedTuple):
@@ -53,13 +57,15 @@ class Square(NamedTuple):
 
 
 class SquareDataset(Dataset[Square]):
-    """Squares by plan row."""
+    """Squares by plan row: of whole pictures, or of the views of their tiling, for which a picture is decoded once."""
 
     def __init__(self, plan: Plan, root: Path, size: int) -> None:
         self.plan, self.files, self.size = plan, ImageFiles(root), size
         self._key_of = key_function(plan.spec.fingerprint)
         red, green, blue = plan.spec.fingerprint.get("fill", mean_fill(CLIP_MEAN))
         self._fill = red, green, blue
+        self._tiling = tiling_of_store(plan.spec.fingerprint)
+        self._views: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self.plan.keys)
@@ -69,18 +75,35 @@ class SquareDataset(Dataset[Square]):
         key, path = self.plan.keys[row], self.plan.paths[row]
         pixels, reject, failure = np.zeros((self.size, self.size, 3), np.uint8), None, None
         try:
-            pixels = self._pixels(key, path)
+            pixels = self._pixels(row)
         except (ImageError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
             reject = Reject(path=path, reason=reject_reason(error), key=key)
         except (OSError, MemoryError, DataError) as error:
             failure = f"{path!r}: {error or type(error).__name__}"
         return Square(row, pixels, reject, failure, time.perf_counter() - start)
 
-    def _pixels(self, key: str, path: str) -> np.ndarray:
+    def _pixels(self, row: int) -> np.ndarray:
+        if self._tiling:
+            return self._view(self._tiling, row)
+        key, path = self.plan.keys[row], self.plan.paths[row]
         data = self.files.read(path)
         if self._key_of(path, data) != key:
-            raise ImageError("the file has changed since it was planned")
+            raise ImageError(_CHANGED)
         return to_square(decode_image(data), self.size, SQUARE_MODE, self._fill)
+
+    def _view(self, tiling: Tiling, row: int) -> np.ndarray:
+        """One view; the others are kept for the rows that follow."""
+        key, path = self.plan.keys[row], self.plan.paths[row]
+        if key not in self._views:
+            data = self.files.read(path)
+            views = resize_views(tiling.views(decode_image(data)), self.size)
+            image = self._key_of(path, data)
+            self._views = {view_key(image, index): view for index, view in enumerate(views)}
+        planned = list(self._views)
+        first = row - (planned.index(key) if key in self._views else 0)
+        if self.plan.keys[first : first + len(planned)] != tuple(planned):
+            raise ImageError(_CHANGED)
+        return self._views[key]
 
 
 def shard_batches(plan: Plan, shard_ids: Iterable[int], batch_size: int) -> Iterator[list[int]]:

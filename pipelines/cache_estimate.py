@@ -44,6 +44,8 @@ class PlanSummary:
     num_text_only: int
     num_image_files: int
     num_images: int
+    num_records: int
+    """One of each image, or of each view where they are tiled."""
     num_duplicates: int
     num_rejects: int
     num_files_read: int
@@ -89,7 +91,8 @@ def _summarise(request: CacheRequest, planned: PlannedCache, teacher: "Teacher")
         num_entries=source.num_entries,
         num_text_only=source.num_text_only,
         num_image_files=len(source.paths),
-        num_images=len(plan.keys),
+        num_images=planned.num_images,
+        num_records=len(plan.keys),
         num_duplicates=planned.num_duplicates,
         num_rejects=len(plan.rejects),
         num_files_read=planned.num_read,
@@ -120,6 +123,8 @@ def _calibrate(request: CacheRequest, planned: PlannedCache, teacher: "Teacher")
         len(plan.keys), CALIBRATION_IMAGES if device_type == "cpu" else request.batch_size_on(device_type)
     )
     rows = np.linspace(0, len(plan.keys) - 1, size).astype(int)
+    if request.tiling:  # whose neighbours share the decoding of a picture
+        rows = np.arange(size)
     batch = collate_squares([dataset[row] for row in rows], plan.spec.shard_size)
     encoder(batch).clock.seconds()  # the first call also allocates and selects kernels
     return {

@@ -8,6 +8,7 @@ from pipelines.hash_cache import HashCache
 from pipelines.hash_images import content_keys, path_keys
 from pipelines.image_sources import Source, read_source
 from pipelines.progress import bar
+from pipelines.tile_rows import view_rows
 from stores import Plan, Reject, StoreSpec, new_images
 from stores.layout import HASHES
 from stores.lock import require_ours
@@ -32,7 +33,12 @@ class PlannedCache:
     def num_duplicates(self) -> int:
         """Image files that repeat another file's content under a path of their own."""
         num_listed = len(self.source.paths) + len(self.source.rejects)
-        return num_listed - len(self.plan.rejects) - len(self.plan.keys)
+        return num_listed - len(self.plan.rejects) - self.num_images
+
+    @property
+    def num_images(self) -> int:
+        """Distinct image files; each is a row, or several where pictures are tiled."""
+        return len(set(self.plan.paths))
 
 
 def plan_cache(
@@ -41,7 +47,8 @@ def plan_cache(
     """Resolve, hash and deduplicate the images of `source`; hashes are kept in the folder of the store, or of the one
     that is appended to.
 
-    With `trust_paths` no image is read: its key is its name and size, and the fingerprint says so.
+    With `trust_paths` no image is read: its key is its name and size, and the fingerprint says so. With `tiles` every
+    view of an image is a row.
 
     Raises:
         DataError: no usable image, or more rejected ones than allowed.
@@ -71,7 +78,10 @@ def plan_cache(
     check_rejects(rejects, len(source.paths), request)
     if not first_path:
         raise DataError(f"No usable image below {source.root}: {_example(rejects)}. Check --images.")
-    plan = Plan(spec=spec, keys=tuple(first_path), paths=tuple(first_path.values()), rejects=tuple(rejects))
+    rows = first_path
+    if request.tiling:
+        rows = view_rows(files, first_path, request.tiling, show_progress=show_progress)
+    plan = Plan(spec=spec, keys=tuple(rows), paths=tuple(rows.values()), rejects=tuple(rejects))
     if request.append_to:
         plan = new_images(request.append_to, request.folder, plan)
     return PlannedCache(plan=plan, source=source, num_read=num_read)
@@ -79,11 +89,15 @@ def plan_cache(
 
 def store_spec(request: CacheRequest, teacher: Teacher) -> StoreSpec:
     """What the requested store holds, whichever its images are."""
+    fingerprint = teacher.fingerprint() | ({"keys": PATH_AND_SIZE} if request.trust_paths else {})
+    if request.tiling:  # whose views are no padded squares
+        fingerprint = {name: fact for name, fact in fingerprint.items() if name not in ("square", "fill")}
+        fingerprint["tiles"] = request.tiling.describe()
     return StoreSpec(
         codec=request.codec,
         grid=teacher.grid,
         dim=teacher.spec.dim,
-        fingerprint=teacher.fingerprint() | ({"keys": PATH_AND_SIZE} if request.trust_paths else {}),
+        fingerprint=fingerprint,
         shard_size=request.shard_size,
         store=request.store,
     )
@@ -95,10 +109,10 @@ def check_rejects(rejects: Sequence[Reject], num_images: int, request: CacheRequ
     Raises:
         DataError: more than allowed; names one of them. Shards written so far are kept.
     """
-    allowed = request.rejects_allowed(num_images)
-    if len(rejects) > allowed:
+    allowed, num_rejected = request.rejects_allowed(num_images), len({reject.path for reject in rejects})
+    if num_rejected > allowed:
         raise DataError(
-            f"{len(rejects)} of {num_images} images are unusable, {allowed} are allowed: {_example(rejects)}. "
+            f"{num_rejected} of {num_images} images are unusable, {allowed} are allowed: {_example(rejects)}. "
             "Check --images and the files, or raise --max-rejects; what has been built is kept."
         )
 

@@ -10,6 +10,7 @@ from stores import StoreSpec, get_codec
 from stores.errors import FingerprintError
 from stores.formats import get_format
 from viral.data.keys import PATH_AND_SIZE
+from viral.data.tiles import Tiling, get_tiling, tiling_of_store
 from viral.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class CacheRequest:
     data: Path | Sequence[Path] | None = None
     images: Path | None = None
     trust_paths: bool = False
+    tiles: str | None = None
+    """Encode every view of an image under this tiling (`viral.data.tiles`), instead of the whole alone."""
     out: Path | None = None
     codec: str = "int8"
     store: str = "zarr"
@@ -67,6 +70,8 @@ class CacheRequest:
                 raise ConfigError(f"--{flag} {value} is too small; give a number of at least {least}.")
         get_codec(self.codec)
         get_format(self.store)
+        if self.tiles is not None:
+            get_tiling(self.tiles)
         if "" in self.devices:
             raise ConfigError(f"--devices {','.join(self.devices)!r}: expected names such as cuda:0,cuda:1.")
         if self.devices and self.device:
@@ -76,7 +81,13 @@ class CacheRequest:
     def folder(self) -> Path:
         """Where the store goes; the default name says when the teacher is not fed as in the paper."""
         suffix = "" if self.profile == "paper" else f"-{self.profile}"
+        suffix += f"-{self.tiles}" if self.tiles else ""
         return self.out or Path("caches") / f"{self.vfm}{suffix}"
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """What `tiles` names."""
+        return None if self.tiles is None else get_tiling(self.tiles)
 
     def load_teacher(self) -> "Teacher":
         """The teacher asked for, on its device.
@@ -112,14 +123,15 @@ class CacheRequest:
 
 
 def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
-    """`wanted` for a store that is there: teacher, profile, dtype, grid, kind of keys, codec and layout are its own.
+    """`wanted` for a store that is there: teacher, profile, dtype, grid, kind of keys, tiles, codec and layout are its
+    own.
 
     Weights stay those of `wanted`, but for random ones, which need not be named.
 
     Raises:
         FingerprintError: the store does not say how it was made.
     """
-    made = spec.fingerprint
+    made, tiling = spec.fingerprint, tiling_of_store(spec.fingerprint)
     if missing := [name for name in ("teacher", "profile", "dtype", "weights") if name not in made]:
         raise FingerprintError(
             f"The store does not say which teacher built it (no {missing[0]} in its fingerprint); "
@@ -132,6 +144,7 @@ def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
         dtype=made["dtype"],
         grid=made["grid"][0] if "grid" in made else None,
         trust_paths=made.get("keys") == PATH_AND_SIZE,
+        tiles=tiling.label if tiling else None,
         weights=wanted.weights or ("random" if made["weights"] == "random" else None),
         codec=spec.codec,
         store=spec.store,

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from pipelines.cache_decode import SquareDataset
+from pipelines.cache_plan import store_spec
 from pipelines.cache_request import CacheRequest, request_like
 from pipelines.progress import bar
 from stores import FeatureStore, Plan, load_plan, open_store
@@ -24,13 +25,13 @@ from viral.teachers.teacher import Teacher
 SLACK = 1e-3
 """Below the codec's floor by this much is wrong: two bfloat16 runs of a teacher differ by about 1e-5."""
 
-# Libraries may differ between the machine that built and the one that verifies; how images are filed is no matter here.
-_MAY_DIFFER = ("torch", "timm", "transformers", "pillow", "keys")
+# Libraries may differ between the machine that built and the one that verifies.
+_MAY_DIFFER = ("torch", "timm", "transformers", "pillow")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecomputeReport:
-    """Lowest token cosine of each recomputed image, and which of them are wrong."""
+    """Lowest token cosine of the recomputed images (or views, where they are tiled), and which are wrong."""
 
     num_images: int
     worst: float
@@ -88,11 +89,12 @@ def recompute_images(
     rows = [row for row, key in enumerate(plan.keys) if key not in store.rejects]
     chosen = [rows[index] for index in np.unique(np.linspace(0, len(rows) - 1, num_images).astype(int))]
     floor = plan.codec.cosine_floor - SLACK
-    lowest = {plan.paths[row]: _lowest_cosine(store, plan, teacher, images, row) for row in chosen}
+    lowest = [_lowest_cosine(store, plan, teacher, images, row) for row in chosen]
+    wrong = [plan.paths[row] for row, cosine in zip(chosen, lowest, strict=True) if cosine < floor]
     return RecomputeReport(
         num_images=len(chosen),
-        worst=min(lowest.values()),
-        wrong=tuple(path for path, cosine in lowest.items() if cosine < floor),
+        worst=min(lowest),
+        wrong=tuple(dict.fromkeys(wrong)),
     )
 
 
@@ -102,7 +104,7 @@ def _teacher_of(plan: Plan, weights: str | None, device: str | None) -> Teacher:
     teacher = request.load_teacher()
     found, wanted = (
         {name: value for name, value in fingerprint.items() if name not in _MAY_DIFFER}
-        for fingerprint in (teacher.fingerprint(), expected)
+        for fingerprint in (store_spec(request, teacher).fingerprint, expected)
     )
     fields = differences(found, wanted)
     if fields:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pipelines.hash_cache import HashCache, is_settled
 from stores import Reject
@@ -19,6 +19,8 @@ from viral.errors import ImageError
 HASH_THREADS = 8
 NAMES_PER_TASK = 128
 BUFFER_BYTES = 1 << 20
+
+Result = TypeVar("Result")
 
 
 class Hashed(NamedTuple):
@@ -38,7 +40,7 @@ def content_keys(files: ImageFiles, names: Sequence[str], cache: HashCache) -> I
     Raises:
         DataError: a damaged tar file.
     """
-    for hashed in _in_threads(partial(_content_key, files, cache), names):
+    for hashed in in_threads(partial(_content_key, files, cache), names):
         if hashed.stamp is not None and isinstance(hashed.key, str):
             cache.add(hashed.name, hashed.stamp, hashed.key)
         yield hashed
@@ -46,18 +48,18 @@ def content_keys(files: ImageFiles, names: Sequence[str], cache: HashCache) -> I
 
 def path_keys(files: ImageFiles, names: Sequence[str]) -> Iterator[Hashed]:
     """Keys by name and size, in order; no image is read. Raises as `content_keys`."""
-    return _in_threads(partial(_path_key, files), names)
+    return in_threads(partial(_path_key, files), names)
 
 
-def _in_threads(work: Callable[[str], Hashed], names: Sequence[str]) -> Iterator[Hashed]:
+def in_threads(work: Callable[[str], Result], names: Sequence[str]) -> Iterator[Result]:
     """`map` over threads with a bounded number of tasks ahead; one future a name would take half a gigabyte."""
     tasks = (names[start : start + NAMES_PER_TASK] for start in range(0, len(names), NAMES_PER_TASK))
 
-    def run(task: Sequence[str]) -> list[Hashed]:
+    def run(task: Sequence[str]) -> list[Result]:
         return [work(name) for name in task]
 
     with ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="hash") as pool:
-        ahead: deque[Future[list[Hashed]]] = deque()
+        ahead: deque[Future[list[Result]]] = deque()
         try:
             ahead += (pool.submit(run, task) for task in islice(tasks, 2 * HASH_THREADS))
             while ahead:

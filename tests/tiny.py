@@ -10,13 +10,17 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
     PreTrainedTokenizerFast,
 )
 
 from viral.data.conversation import TEMPLATES
 from viral.data.images import CLIP_MEAN, CLIP_STD
+from viral.data.tiles import Tiling
 
 SIZE, PATCH, GRID = 28, 7, 4
+TILING = Tiling(name="llava-next", side=SIZE)
 CORPUS = [t.system for t in TEMPLATES.values()] + [
     "USER: <image>\nHow many circles are there? ASSISTANT: 3</s>",
     "Is there a cat? Answer with only 'yes' or 'no'. no yes A B C D (A) (B)",
@@ -79,6 +83,26 @@ def llava(num_layers: int = 4, seed: int = 0) -> LlavaForConditionalGeneration:
             if "norm" in name and name.endswith("weight"):
                 parameter.uniform_(0.5, 1.5)
     return model.eval()
+
+
+def llava_next(num_layers: int = 4, seed: int = 0) -> LlavaNextForConditionalGeneration:
+    """The same parts as `llava`, and tiles of `SIZE` px."""
+    plain = llava_config(num_layers)
+    plain.text_config.max_position_embeddings = 1024
+    config = LlavaNextConfig(
+        vision_config=plain.vision_config, text_config=plain.text_config, image_token_index=3,
+        image_grid_pinpoints=TILING.pinpoints,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    return LlavaNextForConditionalGeneration(config).eval()
+
+
+def save_llava_next(folder: Path, num_layers: int = 4, seed: int = 0) -> Path:
+    """A plain HF model folder, as `save_llava` makes one."""
+    llava_next(num_layers, seed).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    image_processor().save_pretrained(folder)
+    return folder
 
 
 def image_processor() -> CLIPImageProcessorPil:

@@ -14,6 +14,7 @@ from pipelines.training.targets import Decoder, make_decoder, open_targets
 from stores import FeatureStore, open_store
 from viral.data.keys import key_function
 from viral.data.picture import KnownTarget, Target
+from viral.data.tiles import tiling_of_store
 from viral.errors import ConfigError
 from viral.mllm.aligned import MAIN
 from viral.objectives import get_objective
@@ -50,7 +51,8 @@ class CachedTeacher:
         """How the dataset reads its codes: by the image's bytes, or by its name where `keys` are known."""
         if keys is not None:
             return KnownTarget(self.store, keys)
-        return Target(self.store, key_function(self.store.manifest.spec.fingerprint))
+        made = self.store.manifest.spec.fingerprint
+        return Target(self.store, key_function(made), tiling_of_store(made))
 
     def decoder(self, device: torch.device, grid: tuple[int, int]) -> Decoder:
         """Codes [N, T, W] on the device -> float32 targets [N, T, C] on the student's grid."""

@@ -19,6 +19,7 @@ from torch import nn
 
 from viral.data.conversation import get_template
 from viral.data.sampler import get_grouping
+from viral.data.tiles import Tiling
 from viral.errors import ConfigError
 from viral.mllm.aligned import MAIN
 from viral.objectives import OBJECTIVES, get_objective
@@ -48,12 +49,20 @@ class ModelConfig(_Config):
     tower: str | None = None
     projector: str | None = None
     """`viral pretrain`'s projector.safetensors, LLaVA's mm_projector.bin, or `random` (drawn from the run's seed)."""
+    tiles: str | None = None
+    """`llava-next` makes a LLaVA-NeXT of the parts. A `model.llava` says itself whether it sees tiles."""
 
     @model_validator(mode="after")
     def _one_way(self) -> "ModelConfig":
         parts = (self.llm, self.tower, self.projector)
         if (self.llava is None) != all(parts) or (self.llava and any(parts)):
             raise ValueError("give either model.llava, or all of model.llm, model.tower and model.projector")
+        if self.tiles and self.llava:
+            raise ValueError(
+                "model.llava says itself whether it sees tiles, drop model.tiles; it is for model.llm, ..."
+            )
+        if self.tiles:
+            Tiling(name=self.tiles)
         return self
 
 

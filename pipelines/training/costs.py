@@ -71,11 +71,12 @@ def block_costs(config: TrainConfig, module: AlignedMllm, num_tokens: int) -> tu
 def flops_beside_blocks(module: AlignedMllm) -> dict[str, int]:
     """Operations of one sample with an image, outside the LLM's blocks; leaves fake tensors in the module."""
     core, sizes = module.core, module.core.config
-    side, tokens = sizes.vision_config.image_size, image_tokens(module.mllm).count
+    side, image = sizes.vision_config.image_size, image_tokens(module.mllm)
+    tokens, views = image.most, image.tiling.most_views if image.tiling else 1
     width = sizes.text_config.hidden_size
     with FakeTensorMode(), FlopCounterMode(display=False) as counter:
         as_fake(core.vision_tower)
-        patch_features(core, torch.zeros(1, 3, side, side))
+        patch_features(core, torch.zeros(views, 3, side, side))
         tower = counter.get_total_flops()
         for term in module.loss_terms.values():
             as_fake(term)
@@ -86,7 +87,7 @@ def flops_beside_blocks(module: AlignedMllm) -> dict[str, int]:
     beside = [trainable(part) for part in (core.multi_modal_projector, *without_loss)]
     return {
         "tower": tower,
-        "projector": sum(6 * tokens * _count(parameters) for parameters in beside),
+        "projector": sum(6 * views * image.count * _count(parameters) for parameters in beside),
         "logits": 4 * ANSWER_TOKENS * width * sizes.text_config.vocab_size,  # lm_head is frozen
         "terms": terms,
     }

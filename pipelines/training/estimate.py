@@ -12,15 +12,15 @@ from pipelines.annotation_cache import open_annotations
 from pipelines.training import costs
 from pipelines.training.caches import Caches, needs_cache, open_caches, target_dims
 from pipelines.training.config import DTYPES, TrainConfig
-from pipelines.training.optim import trainable
+from pipelines.training.optim import is_projector, trainable
 from pipelines.training.setup import build_module, micro_batches_per_rank
 from pipelines.training.targets import check_geometry
+from pipelines.training.tiled import check_tiled
 from stores.space import free_bytes
 from viral.data.index import AnnotationIndex
 from viral.device import matmul_rate, pick_device
 from viral.errors import DataError
 from viral.mllm.aligned import MAIN, AlignedMllm
-from viral.mllm.lora import PROJECTOR
 from viral.mllm.skeleton import assembled_skeleton, llava_skeleton
 from viral.mllm.student import image_tokens
 
@@ -93,7 +93,12 @@ def estimate(
     num_micro = micro_batches_per_rank(config, num_ranks)
     samples = _samples(config, missing)
     module = skeleton(config, caches, missing)
-    tokens = _tokens_per_sample(config, samples, image_tokens(module.mllm).count)
+    image = image_tokens(module.mllm)
+    if image.tiling:
+        missing.append(
+            f"the sizes of images; each is taken for one of {image.most} tokens, as large squares are"
+        )
+    tokens = _tokens_per_sample(config, samples, image.most)
     memory, checkpoint = costs.memory(config, module, num_ranks), costs.checkpoint_bytes(module)
     groups = _groups(config, module)
     frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
@@ -141,7 +146,10 @@ def skeleton(config: TrainConfig, caches: Caches, missing: list[str]) -> Aligned
     if parts.llava is not None:
         model = llava_skeleton(parts.llava, dtype)
     else:
-        model = assembled_skeleton(str(parts.llm), str(parts.tower), dtype)
+        model = assembled_skeleton(str(parts.llm), str(parts.tower), dtype, parts.tiles)
+    image = image_tokens(model)
+    if image.tiling:
+        check_tiled(config)
     terms = {name: term for name, term in config.terms.items() if needs_cache(term)}
     given = {MAIN: caches} if isinstance(caches, Path) else dict(caches or {})
     missing += [
@@ -152,8 +160,7 @@ def skeleton(config: TrainConfig, caches: Caches, missing: list[str]) -> Aligned
     opened = open_caches(given, {n: t for n, t in config.terms.items() if n in given or n not in terms})
     for name, teacher in opened.items():
         if teacher.is_target:
-            grid = image_tokens(model).grid
-            check_geometry(teacher.store, teacher.path, terms[name], grid, config.data.image_mode)
+            check_geometry(teacher.store, teacher.path, terms[name], image, config.data.image_mode)
     # fp32: without autocast, which the meta device has not; recomputation is estimated apart.
     plain = {"precision": "fp32", "gradient_checkpointing": "none", "compile": False}
     with torch.device("meta"):
@@ -184,7 +191,7 @@ def _tokens_per_sample(config: TrainConfig, samples: AnnotationIndex | None, ima
 def _groups(config: TrainConfig, module: AlignedMllm) -> list[Group]:
     sizes: dict[str, int] = {}
     for name, parameter in trainable(module).items():
-        inside = "projector" if PROJECTOR in name else "LoRA"
+        inside = "projector" if is_projector(name) else "LoRA"
         group = inside if name.startswith("mllm.") else f"head of {name.split('.')[1]}"
         sizes[group] = sizes.get(group, 0) + parameter.numel()
     rates = {"projector": config.optim.projector_lr}

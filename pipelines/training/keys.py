@@ -11,13 +11,14 @@ from stores.layout import HASHES
 from stores.parts import finished_parts
 from viral.data.image_files import ImageFiles
 from viral.data.keys import PATH_AND_SIZE
+from viral.data.tiles import tiling_of_store, view_key
 
 
 class ImageKeys(NamedTuple):
     """What is known of the images that were asked for."""
 
     keys: dict[str, str]
-    """By name."""
+    """By name; of view 0 of a tiled picture."""
     unusable: dict[str, str]
     """Reason by name of those that could not be used when the cache was planned."""
 
@@ -31,14 +32,19 @@ def image_keys(cache: Path, names: Sequence[str], files: ImageFiles) -> ImageKey
         DataError: a damaged tar file.
     """
     plans = [load_plan(root) for root in (cache, *finished_parts(cache))]
-    planned = {path: key for plan in plans for path, key in zip(plan.paths, plan.keys, strict=True)}
+    planned: dict[str, str] = {}
+    for plan in reversed(plans):  # of a file that has changed, the newest record
+        for path, key in zip(plan.paths, plan.keys, strict=True):
+            planned.setdefault(path, key)  # of its first view, where pictures are tiled
     rejected = {reject.path: reject.reason for plan in plans for reject in plan.rejects}
     keys = {name: planned[name] for name in names if name in planned}
     unknown = [name for name in names if name not in keys]
     with HashCache(cache / HASHES) as hashes:
         by_path = plans[0].spec.fingerprint.get("keys") == PATH_AND_SIZE
         found = path_keys(files, unknown) if by_path else content_keys(files, unknown, hashes)
-        keys |= {hashed.name: hashed.key for hashed in found if isinstance(hashed.key, str)}
+        new = {hashed.name: hashed.key for hashed in found if isinstance(hashed.key, str)}
+    is_tiled = tiling_of_store(plans[0].spec.fingerprint) is not None
+    keys |= {name: view_key(key, 0) if is_tiled else key for name, key in new.items()}
     return ImageKeys(
         keys, {name: rejected[name] for name in unknown if name in rejected and name not in keys}
     )

@@ -163,4 +163,5 @@ def _forward(run: Run, backend: Backend, batch: Batch) -> Losses:
         **images,
         targets=targets,
         cu_seq_lens=None if batch.cu_seq_lens is None else torch.as_tensor(batch.cu_seq_lens),
+        sizes=None if batch.sizes is None else torch.as_tensor(batch.sizes),
     )

@@ -9,7 +9,8 @@ import torch
 
 from pipelines.training.config import AlignConfig
 from pipelines.training.targets import Decoder, refuse_resampling, resample
-from viral.data.picture import Square
+from viral.data.picture import Source, Square, Views
+from viral.data.tiles import Tiling
 from viral.errors import ConfigError
 from viral.mllm.student import Student
 from viral.objectives import get_objective
@@ -23,6 +24,8 @@ class OnlineTeacher:
     """A loaded teacher, outside the model: nothing that loads, shards or saves the model knows of it."""
 
     teacher: Teacher
+    tiling: Tiling | None = None
+    """The student's."""
     kappa: float = 1.0
     """No codec, hence nothing is lost."""
 
@@ -36,8 +39,10 @@ class OnlineTeacher:
         """Of what travels from a loading process for one image: a square."""
         return 3 * self.teacher.square_size**2
 
-    def source(self, keys: Mapping[str, str] | None = None) -> Square:
-        """What the dataset makes of an image: the teacher's own square."""
+    def source(self, keys: Mapping[str, str] | None = None) -> Source:
+        """What the dataset makes of an image: the teacher's own square, or one of each of the student's views."""
+        if self.tiling:
+            return Views(self.tiling, self.teacher.square_size)
         return Square(self.teacher.square_size, SQUARE_MODE, self.teacher.fill)
 
     def decoder(self, device: torch.device, grid: tuple[int, int]) -> Decoder:
@@ -75,4 +80,4 @@ def load_online(term: AlignConfig, student: Student, image_mode: str) -> OnlineT
     objective = get_objective(term.objective)
     if objective and objective.needs_lengths:
         refuse_resampling(term.teacher or "", term.objective, teacher.grid, student.image.grid)
-    return OnlineTeacher(teacher)
+    return OnlineTeacher(teacher, student.image.tiling)

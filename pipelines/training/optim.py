@@ -7,6 +7,7 @@ from torch import nn
 
 from pipelines.training.config import OptimConfig
 from viral.mllm.lora import PROJECTOR
+from viral.mllm.tiling import NEWLINE
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -24,14 +25,19 @@ def kept(module: nn.Module) -> dict[str, torch.Tensor]:
     return trainable(module) | beside
 
 
+def is_projector(name: str) -> bool:
+    """Whether the parameter of this name joins tower and LLM, and so learns at the projector's rate."""
+    return PROJECTOR in name or name.endswith(f".{NEWLINE}")
+
+
 def build_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW with two groups: the vision-language projector, and LoRA plus alignment head.
+    """AdamW with two groups: the vision-language projector (and newline of tiles), and LoRA plus alignment head.
 
     (Release, llava_trainer.py:150-213.) A group without parameters is left out: stage one has the first alone.
     """
     parameters = trainable(module)
-    projector = [p for name, p in parameters.items() if PROJECTOR in name]
-    rest = [p for name, p in parameters.items() if PROJECTOR not in name]
+    projector = [p for name, p in parameters.items() if is_projector(name)]
+    rest = [p for name, p in parameters.items() if not is_projector(name)]
     groups = [
         {"params": rest, "lr": config.lr, "base_lr": config.lr},
         {"params": projector, "lr": config.projector_lr, "base_lr": config.projector_lr},

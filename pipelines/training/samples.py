@@ -16,6 +16,7 @@ from viral.data.conversation import get_template
 from viral.data.dataset import Encoding
 from viral.data.image_files import ImageFiles, reject_reason
 from viral.data.index import AnnotationIndex
+from viral.data.tiles import tiling_of_store
 from viral.data.tokens import check_end_token
 from viral.errors import CacheMismatchError, ConfigError, DataError, ImageError, WeightsError
 from viral.mllm.student import Student
@@ -132,5 +133,7 @@ def _look_up(
 
 def _like(store: FeatureStore) -> str:
     """Options that name the teacher of a store, if it says who that was."""
-    teacher = store.manifest.spec.fingerprint.get("teacher")
-    return f" --vfm {teacher}" if teacher else ""
+    made = store.manifest.spec.fingerprint
+    tiling = tiling_of_store(made)
+    tiles = f" --tiles {tiling.label}" if tiling else ""
+    return f" --vfm {made['teacher']}{tiles}" if "teacher" in made else ""

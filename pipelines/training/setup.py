@@ -22,6 +22,7 @@ from pipelines.training.ranks import Ranks, alone
 from pipelines.training.samples import build_encoding, sample_lengths, usable_samples
 from pipelines.training.targets import Decoder, check_geometry
 from pipelines.training.terms import build_terms, is_cosine
+from pipelines.training.tiled import check_tiled
 from pipelines.training.vision import VisionCache, open_vision
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
 from viral.data.dataset import Example, InstructionDataset, collate
@@ -36,7 +37,8 @@ from viral.mllm.student import Student, load_student
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import LlavaForConditionalGeneration
+
+    from viral.mllm.student import Llava
 
 log = logging.getLogger(__name__)
 VISION = "vision cache"
@@ -64,7 +66,8 @@ class Run:
     kappas: dict[str, float]
     """What the codec leaves of the cosine, for each term whose loss is one."""
     image_bytes: int
-    """Of what travels from a loading process for one image."""
+    """Of what travels from a loading process for one view of an image."""
+    most_views: int
     inputs: dict[str, Any]
     """What the run is made from, as `inputs.json` records it."""
 
@@ -80,7 +83,7 @@ class Run:
             grouping=data.grouping,
         )
         most_images = data.micro_batch_size * int(samples.num_images.max())
-        shared = fits_shared_memory(most_images * self.image_bytes, data.num_workers)
+        shared = fits_shared_memory(most_images * self.most_views * self.image_bytes, data.num_workers)
         return DataLoader(
             self.dataset,
             batch_sampler=order.micro_batches(first_step, self.num_steps, self.ranks.rank, self.ranks.size),
@@ -111,10 +114,14 @@ def build_run(
     student = build_student(
         config.model, device=str(device), dtype=DTYPES[config.precision], seed=config.seed
     )
-    grid = student.image.grid
+    grid, tiling = student.image.grid, student.image.tiling
+    if tiling:
+        check_tiled(config, with_vision=vision is not None)
     for name, teacher in cached.items():
         if teacher.is_target:
-            check_geometry(teacher.store, teacher.path, config.terms[name], grid, config.data.image_mode)
+            check_geometry(
+                teacher.store, teacher.path, config.terms[name], student.image, config.data.image_mode
+            )
     if vision:
         vision.take_over(student)
     module = build_module(config, student.model, target_dims(config.terms, cached))
@@ -147,6 +154,7 @@ def build_run(
         },
         image_bytes=(vision.store.manifest.spec.record_bytes if vision else 3 * student.pixels.size**2)
         + sum(teacher.record_bytes for teacher in teachers.values()),
+        most_views=tiling.most_views if tiling else 1,
         inputs=describe_inputs(samples) | _origins(cached, teachers, vision),
     )
     _log_plan(run)
@@ -247,12 +255,12 @@ def build_student(config: ModelConfig, *, device: str, dtype: str, seed: int) ->
     assert config.llm is not None
     assert config.tower is not None
     assert config.projector is not None
-    return assemble_student(config.llm, config.tower, config.projector, device=device, dtype=dtype, seed=seed)
+    return assemble_student(
+        config.llm, config.tower, config.projector, tiles=config.tiles, device=device, dtype=dtype, seed=seed
+    )
 
 
-def build_module(
-    config: TrainConfig, model: "LlavaForConditionalGeneration", target_dims: Mapping[str, int]
-) -> AlignedMllm:
+def build_module(config: TrainConfig, model: "Llava", target_dims: Mapping[str, int]) -> AlignedMllm:
     """LoRA inside the model, the terms beside it, all in training mode where they train."""
     adapted = _make_trainable(model, config)
     terms = build_terms(config.terms, model, target_dims, config.seed)
@@ -274,9 +282,7 @@ def build_module(
     return module
 
 
-def _make_trainable(
-    model: "LlavaForConditionalGeneration", config: TrainConfig
-) -> "PeftModel | LlavaForConditionalGeneration":
+def _make_trainable(model: "Llava", config: TrainConfig) -> "PeftModel | Llava":
     if (lora := config.lora) is None:
         train_projector_only(model)
         return model

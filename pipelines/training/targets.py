@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from pipelines.training.config import AlignConfig
 from stores import FeatureStore, open_store
 from viral.codecs import decode, device_tables
+from viral.data.tiles import Tiling, tiling_of_store
+from viral.data.tokens import ImageTokens
 from viral.errors import CacheMismatchError
 from viral.mllm.aligned import MAIN
 from viral.objectives import get_objective
@@ -79,17 +81,37 @@ def resample(features_NTC: torch.Tensor, old: tuple[int, int], new: tuple[int, i
 
 
 def check_geometry(
-    store: FeatureStore, cache: Path, config: AlignConfig, grid: tuple[int, int], image_mode: str
+    store: FeatureStore, cache: Path, config: AlignConfig, image: ImageTokens, image_mode: str
 ) -> None:
-    """Make sure that the targets show the same part of the picture, and can be brought onto the student's grid.
+    """Make sure that the targets show the same views of the picture, and can be brought onto the student's grid.
 
     Raises:
-        CacheMismatchError: squares made in another way; another grid, and targets that cannot be resampled.
+        CacheMismatchError: other tiles, or squares made in another way; another grid, and targets that cannot be
+            resampled.
     """
-    check_square(store, cache, image_mode)
+    grid = image.grid
+    check_tiles(store, cache, image.tiling)
+    if image.tiling is None:
+        check_square(store, cache, image_mode)
     objective, found = get_objective(config.objective), store.manifest.spec.grid
     if objective and objective.needs_lengths:
         refuse_resampling(str(cache), config.objective, found, grid)
+
+
+def check_tiles(store: FeatureStore, cache: Path, tiling: Tiling | None) -> None:
+    """Make sure that a cache was built of the views that the student is shown.
+
+    Raises:
+        CacheMismatchError: of other tiles, of none, or of tiles for a student that sees none.
+    """
+    made = tiling_of_store(store.manifest.spec.fingerprint)
+    if made != tiling:
+        built = f"the views of --tiles {made.label}" if made else "whole pictures"
+        seen = f"those of --tiles {tiling.label}" if tiling else "whole ones"
+        advice = f"with --tiles {tiling.label}" if tiling else "without --tiles"
+        raise CacheMismatchError(
+            f"{cache} was built of {built}, this student sees {seen}; build a cache {advice}."
+        )
 
 
 def check_square(store: FeatureStore, cache: Path, image_mode: str) -> None:

@@ -13,12 +13,12 @@ from viral.mllm.tap import layer_indices
 from viral.objectives import LossTerm, Reinjection, Shape, TermSettings, get_objective
 
 if TYPE_CHECKING:
-    from transformers import LlavaForConditionalGeneration
+    from viral.mllm.student import Llava
 
 
 def build_terms(
     terms: Mapping[str, AlignConfig],
-    model: "LlavaForConditionalGeneration",
+    model: "Llava",
     target_dims: Mapping[str, int],
     seed: int,
 ) -> dict[str, LossTerm | Reinjection]:
@@ -40,7 +40,7 @@ def is_cosine(term: AlignConfig) -> bool:
 
 
 def _build(
-    name: str, term: AlignConfig, model: "LlavaForConditionalGeneration", target_dim: int | None, seed: int
+    name: str, term: AlignConfig, model: "Llava", target_dim: int | None, seed: int
 ) -> LossTerm | Reinjection:
     objective, sizes = get_objective(term.objective), model.config
     assert objective is not None

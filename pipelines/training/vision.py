@@ -10,7 +10,7 @@ import torch
 
 from pipelines.training.config import DTYPES, TrainConfig
 from pipelines.training.inputs import describe_cache
-from pipelines.training.targets import Decoder, check_square, make_decoder
+from pipelines.training.targets import Decoder, check_square, check_tiles, make_decoder
 from stores import FeatureStore, open_store
 from viral.data.images import mean_fill
 from viral.data.picture import KnownTarget
@@ -120,6 +120,7 @@ def open_vision(path: Path, config: TrainConfig) -> VisionCache:
             f"{path} was built with dtype={made.get('dtype')}, with precision={config.precision} the tower computes in "
             f"{dtype}; build the vision cache with --dtype {dtype}, or change precision."
         )
+    check_tiles(store, path, None)
     check_square(store, path, config.data.image_mode)
     if (dtype, spec.codec) not in EXACT:
         log.warning(

@@ -93,7 +93,7 @@ def test_a_batch_gives_the_tokens_of_single_prompts(student, questions):
 def test_generation_is_that_of_transformers(student, questions):
     for index, question in enumerate(questions[:4]):
         ids = torch.tensor([encode_prompt(question.prompt, student.tokenizer, student.image)])
-        pixels = load_pixels([question.image], student, "pad")
+        pixels = load_pixels([question.image], student, "pad")["pixel_values"]
         out = student.model.generate(
             input_ids=ids,
             pixel_values=pixels,
@@ -108,7 +108,7 @@ def test_generation_is_that_of_transformers(student, questions):
 def test_the_cache_changes_nothing(student, questions):
     question = questions[0]
     ids = encode_prompt(question.prompt, student.tokenizer, student.image)
-    pixels = load_pixels([question.image], student, "pad")
+    pixels = load_pixels([question.image], student, "pad")["pixel_values"]
     expected: list[int] = []
     with torch.inference_mode():
         while len(expected) < NEW:
@@ -130,7 +130,9 @@ def test_replies_do_not_depend_on_the_batch_size(student, questions, batch_size)
 def test_the_image_and_the_square_mode_matter(student, questions):
     oblong = [replace(question, image=questions[2].image) for question in questions]
     assert replies(student, oblong, 8) != replies(student, questions, 8)
-    first, second = (load_pixels([questions[2].image], student, mode) for mode in ("pad", "crop"))
+    first, second = (
+        load_pixels([questions[2].image], student, mode)["pixel_values"] for mode in ("pad", "crop")
+    )
     assert not torch.equal(first, second)
 
 
@@ -174,8 +176,8 @@ def test_buckets_hold_everything_once_with_little_padding(questions):
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("USER: no picture ASSISTANT:", "holds 0 image tokens, expected one image of 16"),
-        ("USER: <image> and <image> ASSISTANT:", "holds 32 image tokens"),
+        ("USER: no picture ASSISTANT:", "holds 0 image tags for one image"),
+        ("USER: <image> and <image> ASSISTANT:", "holds 2 image tags"),
         ("USER: <image> " + "cat " * 600 + "ASSISTANT:", "more than the 512 positions of the model"),
     ],
 )

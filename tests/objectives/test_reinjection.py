@@ -115,8 +115,9 @@ def test_batched_generation_equals_one_at_a_time(kind, scope):
     student = student_with(kind, scope)
     prompts = [sample(5, 3)[0], sample(9, 3, seed=1)[0]]
     pixels = torch.randn(2, 3, tiny.SIZE, tiny.SIZE, generator=torch.Generator().manual_seed(2))
-    together = greedy(student, prompts, pixels, 5)
-    alone = [greedy(student, [prompts[row]], pixels[row : row + 1], 5)[0] for row in range(2)]
+    together = greedy(student, prompts, {"pixel_values": pixels}, 5)
+    each = [{"pixel_values": pixels[row : row + 1]} for row in range(2)]
+    alone = [greedy(student, [prompts[row]], each[row], 5)[0] for row in range(2)]
     assert together == alone
 
 

@@ -13,8 +13,9 @@ from viral.data.annotations import Sample
 from viral.data.conversation import Template
 from viral.data.image_files import ImageFiles
 from viral.data.images import PixelSpec, mean_fill
-from viral.data.picture import Picture, Source, Square
+from viral.data.picture import Picture, Source, Square, Views
 from viral.data.picture import Target as Target
+from viral.data.tiles import Size
 from viral.data.tokens import IGNORE, ImageTokens, encode_dialogue, truncate
 from viral.errors import DataError, ImageError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Example:
-    """One tokenised sample; squares uint8 [S, S, 3] and codes [T, W] by term, one of each for each of its images.
+    """One tokenised sample; squares uint8 [S, S, 3] and codes [T, W] by term, one of each for each view of its images.
 
     `features`: codes of what the tower makes of the images, instead of squares; None where it sees the squares.
     """
@@ -37,11 +38,16 @@ class Example:
     is_truncated: bool
     """By `max_length`."""
     features: list[np.ndarray] | None = None
+    sizes: list[Size] | None = None
+    """Of the images, where they are tiled and so have several views each."""
 
 
 @dataclass(slots=True)
 class Batch:
     """Right-padded ids and labels [B, L]; squares uint8 [N, S, S, 3] or features [N, T, W]; codes [N, T, W] by term.
+
+    N counts images, or all their views where they are tiled; then `sizes` [images, 2] are their heights and widths, in
+    the host's memory, where the layout of their tokens is made.
 
     Or packed: B is 1, the row holds one sample after the other, and `cu_seq_lens` [samples + 1] says where each begins
     and the last one ends; it stays in the host's memory, where the loop over samples is.
@@ -61,6 +67,7 @@ class Batch:
     cu_seq_lens: torch.Tensor | np.ndarray | None = None
     features: torch.Tensor | np.ndarray | None = None
     """Codes of the tower's features; None where it sees the squares."""
+    sizes: torch.Tensor | np.ndarray | None = None
 
     def pin_memory(self) -> "Batch":
         """Page-locked tensors; called by the data loader where it feeds a GPU."""
@@ -104,8 +111,9 @@ class InstructionDataset(Dataset[Example | Exception]):
     ) -> None:
         self.samples, self.files = samples, ImageFiles(image_root)
         self.encoding, self.targets, self.features = encoding, targets, features
-        pixels = encoding.pixels
-        self._square = Square(pixels.size, encoding.image_mode, mean_fill(pixels.mean))
+        pixels, tiling = encoding.pixels, encoding.image.tiling
+        square = Square(pixels.size, encoding.image_mode, mean_fill(pixels.mean))
+        self._look: Source = Views(tiling, pixels.size) if tiling else square
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -124,27 +132,37 @@ class InstructionDataset(Dataset[Example | Exception]):
     def _example(self, sample: Sample) -> Example:
         encoding = self.encoding
         image = encoding.image if sample.images else None
+        pictures = [Picture(name, self.files) for name in sample.images]
+        # Without tiles no picture need be opened to know how many tokens it has.
+        sizes = [picture.size for picture in pictures] if encoding.image.tiling else None
+        blocks = [encoding.image.block(size) for size in sizes] if sizes else None
         whole_ids, whole_labels = encode_dialogue(
             sample.turns,
             encoding.tokenizer,
             encoding.template,
             image,
+            blocks=blocks,
             supervise_last_end=encoding.supervise_last_end,
         )
         input_ids, labels = truncate(
-            whole_ids, whole_labels, image, encoding.max_length, drop_images=encoding.drop_cut_images
+            whole_ids,
+            whole_labels,
+            image,
+            encoding.max_length,
+            blocks=blocks,
+            drop_images=encoding.drop_cut_images,
         )
         self._check_ids(input_ids)
-        num_images = input_ids.count(encoding.image.id) // encoding.image.count
-        pictures = [Picture(name, self.files) for name in sample.images[:num_images]]
+        pictures = pictures[: encoding.image.count_blocks(input_ids, blocks)]
         return Example(
             sample.id,
             input_ids,
             labels,
-            squares=[] if self.features else [self._square(picture) for picture in pictures],
-            codes={term: [target(picture) for picture in pictures] for term, target in self.targets.items()},
+            squares=[] if self.features else _all_views(self._look, pictures),
+            codes={term: _all_views(target, pictures) for term, target in self.targets.items()},
             is_truncated=len(input_ids) < len(whole_ids),
-            features=[self.features(picture) for picture in pictures] if self.features else None,
+            features=_all_views(self.features, pictures) if self.features else None,
+            sizes=None if sizes is None else sizes[: len(pictures)],
         )
 
     def _check_ids(self, input_ids: list[int]) -> None:
@@ -155,6 +173,10 @@ class InstructionDataset(Dataset[Example | Exception]):
                 f"token {beyond[0]} ({encoding.tokenizer.convert_ids_to_tokens(beyond[0])!r}) is out of range of the "
                 f"model's {encoding.vocab_size} embeddings; the tokenizer belongs to another model."
             )
+
+
+def _all_views(source: Source, pictures: Sequence[Picture]) -> list[np.ndarray]:
+    return [array for picture in pictures for array in source(picture)]
 
 
 def collate(
@@ -175,6 +197,7 @@ def collate(
     codes = {term: [code for example in good for code in example.codes[term]] for term in good[0].codes}
     features = [code for example in good for code in example.features or ()]
     no_features = np.empty((0, 1, 1), np.uint16)
+    sizes = [size for example in good for size in example.sizes or ()]
     wrap = torch.from_numpy if shared else np.asarray
     return Batch(
         ids=[example.id for example in good],
@@ -186,6 +209,7 @@ def collate(
         num_truncated=sum(example.is_truncated for example in good),
         cu_seq_lens=wrap(np.cumsum([0, *lengths], dtype=np.int32)) if pack else None,
         features=None if good[0].features is None else wrap(np.stack(features) if features else no_features),
+        sizes=None if good[0].sizes is None else wrap(np.array(sizes, np.int64).reshape(-1, 2)),
     )
 
 

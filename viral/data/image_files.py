@@ -43,15 +43,15 @@ class Extent(NamedTuple):
     size: int
     stamp: Stamp
 
-    def read(self) -> bytes:
-        """The bytes; fewer if the file has shrunk since.
+    def read(self, most: int | None = None) -> bytes:
+        """The bytes, or the first `most` of them; fewer if the file has shrunk since.
 
         Raises:
             OSError: the file has gone or cannot be read.
         """
         with open(self.path, "rb") as file:
             file.seek(self.offset)
-            return file.read(self.size)
+            return file.read(self.size if most is None else min(most, self.size))
 
 
 class ImageFiles:

@@ -6,7 +6,9 @@ If teacher and student disagreed on any step here, their patch grids would look 
 import hashlib
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +25,8 @@ MAX_SIDE = 16384
 """Of a padded square, in px; it then takes 0.8 GB. A file of a few bytes can ask for far more."""
 
 SQUARE_MODES = ("pad", "crop")
+
+Taken = TypeVar("Taken")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,24 +58,12 @@ def decode_image(source: ImageSource | bytes) -> Image.Image:
     Raises:
         ImageError: missing file, not an image, truncated, or large enough to be a decompression bomb.
     """
-    try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                return image.convert("RGB")
-    except FileNotFoundError as error:
-        raise ImageError(f"no such file: {source!s}") from error
-    except MemoryError:
-        raise  # says nothing about the image
-    except UnidentifiedImageError as error:
-        raise ImageError("not a readable image: unknown format") from error  # Pillow names an address here
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageError(f"refused as a decompression bomb: {error}") from error
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error ...
-        raise ImageError(f"not a readable image: {type(error).__name__}: {error}") from error
+    return _from_opened(source, lambda image: image.convert("RGB"))
+
+
+def image_size(source: ImageSource | bytes) -> tuple[int, int]:
+    """Height and width in px, without decoding; the first bytes of a file may be enough. Raises as `decode_image`."""
+    return _from_opened(source, lambda image: (image.height, image.width))
 
 
 def to_square(
@@ -98,11 +90,39 @@ def to_square(
     return np.array(square)
 
 
+def centre_square(image: Image.Image) -> Image.Image:
+    """The largest square in the middle of a picture, in its own pixels."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
 def normalise(pixels_BHWC: np.ndarray | torch.Tensor, spec: PixelSpec) -> torch.Tensor:
     """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] with the given statistics, on the device of the pixels."""
     scaled = torch.as_tensor(pixels_BHWC).float() / 255.0
     mean, std = (torch.tensor(values, device=scaled.device) for values in (spec.mean, spec.std))
     return ((scaled - mean) / std).movedim(-1, -3)
+
+
+def _from_opened(source: ImageSource | bytes, take: Callable[[Image.Image], Taken]) -> Taken:
+    try:
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                return take(image)
+    except FileNotFoundError as error:
+        raise ImageError(f"no such file: {source!s}") from error
+    except MemoryError:
+        raise  # says nothing about the image
+    except UnidentifiedImageError as error:
+        raise ImageError("not a readable image: unknown format") from error  # Pillow names an address here
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImageError(f"refused as a decompression bomb: {error}") from error
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error ...
+        raise ImageError(f"not a readable image: {type(error).__name__}: {error}") from error
 
 
 def _pad(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:

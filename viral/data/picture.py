@@ -1,6 +1,6 @@
 """One image of a sample, and what can be made of it; nothing is read before somebody asks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -11,6 +11,7 @@ from PIL import Image
 from viral.data.image_files import ImageFiles, reject_reason
 from viral.data.images import decode_image, to_square
 from viral.data.keys import KeyOf, content_key
+from viral.data.tiles import Size, Tiling, resize_views, view_key
 from viral.errors import ImageError
 
 
@@ -37,12 +38,17 @@ class Picture:
         """The decoded image; raises as `data` and `decode_image`."""
         return decode_image(self.data)
 
+    @property
+    def size(self) -> Size:
+        """Height and width in px; raises as `image`."""
+        return self.image.height, self.image.width
+
 
 class Source(Protocol):
-    """What makes one array of a picture, in a loading process."""
+    """What makes one array of each view of a picture, in a loading process; a picture without tiles has one view."""
 
-    def __call__(self, picture: Picture) -> np.ndarray:
-        """The array; raises as the picture does, or as the store it is read from."""
+    def __call__(self, picture: Picture) -> Sequence[np.ndarray]:
+        """The arrays; raises as the picture does, or as the store it is read from."""
 
 
 class Reader(Protocol):
@@ -53,14 +59,18 @@ class Reader(Protocol):
 
 
 class Target(NamedTuple):
-    """Codes from a store that files images under `key_of` their name and bytes."""
+    """Codes from a store that files images, or the views of their `tiling`, under `key_of` their name and bytes."""
 
     reader: Reader
     key_of: KeyOf = content_key
+    tiling: Tiling | None = None
 
-    def __call__(self, picture: Picture) -> np.ndarray:
-        """Codes [T, W]."""
-        return self.reader.read(self.key_of(picture.name, picture.data))
+    def __call__(self, picture: Picture) -> Sequence[np.ndarray]:
+        """Codes [T, W] of each view."""
+        key = self.key_of(picture.name, picture.data)
+        if self.tiling is None:
+            return [self.reader.read(key)]
+        return [self.reader.read(view_key(key, view)) for view in range(self.tiling.num_views(picture.size))]
 
 
 class KnownTarget(NamedTuple):
@@ -69,9 +79,9 @@ class KnownTarget(NamedTuple):
     reader: Reader
     keys: Mapping[str, str]
 
-    def __call__(self, picture: Picture) -> np.ndarray:
+    def __call__(self, picture: Picture) -> Sequence[np.ndarray]:
         """Codes [T, W]."""
-        return self.reader.read(self.keys[picture.name])
+        return [self.reader.read(self.keys[picture.name])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,18 @@ class Square:
     fill: tuple[int, int, int]
     """Colour of the bars that `pad` adds."""
 
-    def __call__(self, picture: Picture) -> np.ndarray:
+    def __call__(self, picture: Picture) -> Sequence[np.ndarray]:
         """Pixels [size, size, 3]."""
-        return to_square(picture.image, self.size, self.mode, self.fill)
+        return [to_square(picture.image, self.size, self.mode, self.fill)]
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The picture as uint8 squares, one for each view of a tiling, in another size if a teacher wants one."""
+
+    tiling: Tiling
+    size: int
+
+    def __call__(self, picture: Picture) -> Sequence[np.ndarray]:
+        """Pixels [size, size, 3] of each view."""
+        return list(resize_views(self.tiling.views(picture.image), self.size))

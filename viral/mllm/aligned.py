@@ -1,7 +1,7 @@
 """The one module a training step runs: projector, LLM, taps, heads and all losses in one forward.
 
-Shapes: B sequences, L tokens, N images in the batch, T visual tokens per image, D LLM width, V tower width, C width
-of a target.
+Shapes: B sequences, L tokens, N images in the batch (all their views, where they are tiled), T patches of each, D LLM
+width, V tower width, C width of a target.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,13 @@ from torch import nn
 from viral.data.tokens import IGNORE
 from viral.mllm.packing import segments
 from viral.mllm.tap import LayerTap
+from viral.mllm.tiling import token_map
 from viral.mllm.towers import patch_features
 from viral.mllm.visual import VisualTokens
 from viral.objectives import LossTerm, Reinjection
 
 if TYPE_CHECKING:
-    from transformers import LlavaModel
+    from transformers import LlavaModel, LlavaNextModel
 
 
 MAIN = "align"
@@ -66,12 +67,12 @@ class AlignedMllm(nn.Module):
         averaging: Averaging = "image",
     ) -> None:
         super().__init__()
-        from transformers import LlavaModel
+        from transformers import LlavaModel, LlavaNextModel
 
         self.mllm, self.terms, self.averaging = mllm, nn.ModuleDict(terms), averaging
         self._reinjections = [term for term in terms.values() if isinstance(term, Reinjection)]
         self.loss_terms = {name: term for name, term in terms.items() if isinstance(term, LossTerm)}
-        core: LlavaModel = next(module for module in mllm.modules() if isinstance(module, LlavaModel))
+        core = next(module for module in mllm.modules() if isinstance(module, LlavaModel | LlavaNextModel))
         # In a dict, so that nn.Module does not register them a second time.
         self._parts = {"core": core, "lm_head": mllm.get_output_embeddings()}
         for reinjection in self._reinjections:  # before the tap, which then sees what the next block sees
@@ -81,7 +82,7 @@ class AlignedMllm(nn.Module):
         self.image_token_id = core.config.image_token_id
 
     @property
-    def core(self) -> "LlavaModel":
+    def core(self) -> "LlavaModel | LlavaNextModel":
         """The tower, projector and decoder, whatever wraps them."""
         return self._parts["core"]
 
@@ -93,35 +94,41 @@ class AlignedMllm(nn.Module):
         targets: dict[str, torch.Tensor] | None = None,
         cu_seq_lens: torch.Tensor | None = None,
         features: torch.Tensor | None = None,
+        sizes: torch.Tensor | None = None,
     ) -> Losses:
         """Right-padded ids and labels [B, L]; pixels [N, 3, S, S]; targets [N, T, C] by term -> losses.
 
         `features` [N, T, V], what the tower makes of the pixels, may stand in their place: then no tower is needed.
         With `cu_seq_lens` [samples + 1] the batch is one packed row; the model must be in `packing.use_packing`.
+        A model that sees tiles needs the `sizes` [images, 2] of its pictures: N then counts views.
 
         `total = lm + sum of weight * term` (Eq. 5). Without images there are no terms, and projector and heads
         still take part with weight 0, so that every rank reduces the same gradients.
         """
-        visual = VisualTokens(input_ids == self.image_token_id)
+        core = self.core
+        tokens = None if sizes is None else token_map(core.config, sizes)
+        visual = VisualTokens(input_ids == self.image_token_id, tokens)
         images = pixels if features is None else features
         assert images is not None
         features_NTV = self._features(images, seen=features is not None)
-        projected_NTD = self.core.multi_modal_projector(features_NTV)
+        projected_NTD = core.multi_modal_projector(features_NTV)
         # The image token may lie outside the vocabulary, so it is looked up as token 0 and then replaced.
-        embeds_BLD = self.core.get_input_embeddings()(input_ids.masked_fill(visual.is_image_BL, 0))
-        embeds_BLD = visual.scatter(embeds_BLD, projected_NTD)
+        embeds_BLD = core.get_input_embeddings()(input_ids.masked_fill(visual.is_image_BL, 0))
+        newline_D = None if tokens is None else core.image_newline
+        embeds_BLD = visual.scatter(embeds_BLD, projected_NTD, newline_D)
         for reinjection in self._reinjections:
             reinjection.place(visual)
         # No attention mask: padding comes last, so a causal decoder never looks at it, and attention without a
         # mask is the fast kind.
         packed = {} if cu_seq_lens is None else segments(cu_seq_lens, embeds_BLD.device)
-        decoded = self.core.language_model(inputs_embeds=embeds_BLD, use_cache=False, **packed)
+        decoded = core.language_model(inputs_embeds=embeds_BLD, use_cache=False, **packed)
         last_BLD = decoded.last_hidden_state
         lm = self._language_loss(last_BLD, labels)
         if self._tap is None:
             return Losses(lm, lm, {})
         sources = {"tower": features_NTV, "projected": projected_NTD}
-        return self._with_terms(lm, self._tap.take(), visual, sources, targets or {}, len(images))
+        num_images = visual.num_images(images)
+        return self._with_terms(lm, self._tap.take(), visual, sources, targets or {}, num_images)
 
     def _with_terms(
         self,
@@ -149,8 +156,9 @@ class AlignedMllm(nn.Module):
         seen = {layer: visual.gather(hidden_BLD, num_tokens, kept_N) for layer, hidden_BLD in hidden.items()}
         for name, term in self.loss_terms.items():
             target_NTC = sources[term.source] if term.source in sources else targets[name]
-            losses_N = term(seen, target_NTC if kept_N is None else target_NTC[kept_N])
-            terms[name] = losses_N.mean()
+            groups = zip(*seen.values(), visual.arrange(target_NTC, kept_N), strict=True)
+            losses = [term(dict(zip(seen, hidden, strict=True)), target) for *hidden, target in groups]
+            terms[name] = torch.cat(losses).mean()
             total = total + term.weight * terms[name]
         return Losses(total, lm, terms, num_images - num_kept)
 

@@ -23,14 +23,21 @@ def save_student(
     The image processor makes squares (`image_mode`) and the chat template speaks (`template`) as in training; a
     reply ends at the LLM's own end tokens or at the template's.
     """
-    from transformers import LlavaImageProcessorPil, LlavaProcessor
+    from transformers import (
+        LlavaImageProcessorPil,
+        LlavaNextImageProcessorPil,
+        LlavaNextProcessor,
+        LlavaProcessor,
+    )
 
     add_image_token(student)
     model, tokenizer, side = student.model, student.tokenizer, student.pixels.size
     _end_replies_at(student, end_token(template, tokenizer))
     model.to(dtype).save_pretrained(folder)
-    image_processor = LlavaImageProcessorPil(
-        do_pad=image_mode == "pad",
+    tiling = student.image.tiling
+    seeing = {"image_grid_pinpoints": tiling.pinpoints} if tiling else {"do_pad": image_mode == "pad"}
+    image_processor = (LlavaNextImageProcessorPil if tiling else LlavaImageProcessorPil)(
+        **seeing,
         size={"shortest_edge": side},
         crop_size={"height": side, "width": side},
         image_mean=list(student.pixels.mean),
@@ -38,7 +45,7 @@ def save_student(
     )
     # The LLM's own chat template is not what this model was trained on.
     tokenizer.chat_template = chat_template(template)
-    processor = LlavaProcessor(
+    processor = (LlavaNextProcessor if tiling else LlavaProcessor)(
         image_processor=image_processor,
         tokenizer=tokenizer,
         patch_size=model.config.vision_config.patch_size,

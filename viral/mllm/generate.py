@@ -1,19 +1,19 @@
 """Greedy decoding of many image questions at once; the same tokens as one at a time.
 
-Shape letters: B prompts in a batch, L tokens of the longest prompt, C H W channels and pixels.
+Shape letters: B prompts in a batch, L tokens of the longest prompt.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
+from viral.data.conversation import IMAGE_TAG
 from viral.data.image_source import ImageSource
-from viral.data.images import decode_image, mean_fill, normalise, to_square
+from viral.data.images import decode_image
 from viral.data.tokens import encode_prompt
 from viral.errors import DataError, ImageError
-from viral.mllm.student import Student
+from viral.mllm.student import Seen, Student
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +42,16 @@ def generate(
         ImageError: an image that cannot be read.
     """
     prompts = {
-        question.key: encode_prompt(question.prompt, student.tokenizer, student.image)
+        question.key: encode_prompt(
+            question.prompt, student.tokenizer, student.image, _blocks(question, student, image_mode)
+        )
         for question in questions
     }
     for question in questions:
         _check_prompt(question, prompts[question.key], student, max_new_tokens)
     for batch in buckets(questions, [len(prompts[question.key]) for question in questions], batch_size):
-        pixels_BCHW = load_pixels((question.image for question in batch), student, image_mode)
-        token_lists = greedy(
-            student, [prompts[question.key] for question in batch], pixels_BCHW, max_new_tokens
-        )
+        images = load_pixels((question.image for question in batch), student, image_mode)
+        token_lists = greedy(student, [prompts[question.key] for question in batch], images, max_new_tokens)
         for question, tokens in zip(batch, token_lists, strict=True):
             yield question.key, str(student.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
@@ -70,29 +70,28 @@ def buckets(
         yield [questions[index] for index in order[start : start + batch_size]]
 
 
-def load_pixels(images: Iterable[ImageSource], student: Student, image_mode: str) -> torch.Tensor:
-    """Normalised pixels [B, C, H, W] as the student wants them; a picture that comes twice is read once.
+def load_pixels(images: Iterable[ImageSource], student: Student, image_mode: str) -> dict[str, torch.Tensor]:
+    """What the model's forward takes of these images (`Student.inputs`); a picture that comes twice is read once.
 
     Raises:
         ImageError: an image that cannot be read; the message names it.
     """
-    squares: dict[ImageSource, np.ndarray] = {}
+    seen: dict[ImageSource, Seen] = {}
     order = list(images)
     for path in order:
-        if path not in squares:
+        if path not in seen:
             try:
-                image = decode_image(path)
+                seen[path] = student.look(decode_image(path), image_mode)
             except ImageError as error:
                 raise ImageError(f"{path}: {error}. Replace the file; no question may be skipped.") from error
-            squares[path] = to_square(image, student.pixels.size, image_mode, mean_fill(student.pixels.mean))
-    return normalise(np.stack([squares[path] for path in order]), student.pixels)
+    return student.inputs([seen[path] for path in order])
 
 
 @torch.inference_mode()
 def greedy(
-    student: Student, prompts: Sequence[Sequence[int]], pixels_BCHW: torch.Tensor, max_new_tokens: int
+    student: Student, prompts: Sequence[Sequence[int]], images: dict[str, torch.Tensor], max_new_tokens: int
 ) -> list[list[int]]:
-    """New token ids per prompt, without the end token.
+    """New token ids per prompt, without the end token; `images` as `load_pixels` gives them.
 
     Written out rather than left to `model.generate`, which takes sampling and penalties from a
     checkpoint's generation config unless each is switched off by name.
@@ -106,7 +105,7 @@ def greedy(
     # The image enters with the prompt; from then on its keys and values are in the cache.
     state = model(
         input_ids=ids_BL,
-        pixel_values=pixels_BCHW.to(model.device, model.dtype),
+        **images,
         attention_mask=mask_BL,
         position_ids=positions_BL,
         use_cache=True,
@@ -149,12 +148,18 @@ def end_tokens(student: Student) -> torch.Tensor:
     return torch.tensor(sorted({id_ for id_ in [*ids, student.tokenizer.eos_token_id] if id_ is not None}))
 
 
-def _check_prompt(question: Question, prompt: Sequence[int], student: Student, max_new_tokens: int) -> None:
-    if prompt.count(student.image.id) != student.image.count:
+def _blocks(question: Question, student: Student, image_mode: str) -> list[int]:
+    if (count := question.prompt.count(IMAGE_TAG)) != 1:
         raise DataError(
-            f"The prompt of {question.key!r} holds {prompt.count(student.image.id)} image tokens, expected one image "
-            f"of {student.image.count}; put exactly one <image> in it."
+            f"The prompt of {question.key!r} holds {count} image tags for one image; put exactly one {IMAGE_TAG} in it."
         )
+    try:
+        return student.blocks([question.image], image_mode)
+    except ImageError as error:
+        raise ImageError(f"{question.image}: {error}. Replace the file; no question may be skipped.") from error
+
+
+def _check_prompt(question: Question, prompt: Sequence[int], student: Student, max_new_tokens: int) -> None:
     room = student.model.config.get_text_config().max_position_embeddings
     if len(prompt) + max_new_tokens > room:
         raise DataError(

@@ -7,7 +7,9 @@ from viral.errors import WeightsError
 from viral.mllm.load import load_strictly, read_model_config
 
 if TYPE_CHECKING:
-    from transformers import LlavaForConditionalGeneration, PreTrainedModel
+    from transformers import PreTrainedModel
+
+    from viral.mllm.student import Llava
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +49,7 @@ def get_llm_family(model_type: str, source: str) -> LlmFamily:
     return LLM_FAMILIES[model_type]
 
 
-def prompt_template(model: "LlavaForConditionalGeneration", wanted: str) -> str:
+def prompt_template(model: "Llava", wanted: str) -> str:
     """The template to ask `model` with: the one `wanted`, or its family's where the release has no other."""
     family = get_llm_family(model.config.text_config.model_type, "this model")
     return wanted if family.prompts_vary else family.template

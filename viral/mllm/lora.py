@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from viral.mllm.tiling import TILED
+
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import LlavaForConditionalGeneration
+
+    from viral.mllm.student import Llava
 
 PROJECTOR = "multi_modal_projector"
 
@@ -18,10 +21,10 @@ PROJECTOR = "multi_modal_projector"
 LORA_TARGETS = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
 
 
-def add_lora(
-    model: "LlavaForConditionalGeneration", *, rank: int, alpha: int, dropout: float, seed: int
-) -> "PeftModel":
+def add_lora(model: "Llava", *, rank: int, alpha: int, dropout: float, seed: int) -> "PeftModel":
     """Freeze the model, then train LoRA on the LLM's seven linears of every block and the whole projector.
+
+    With tiles the token that ends their rows is trained, too; PEFT knows modules only, so it is no part of the adapter.
 
     Trainable tensors are fp32 whatever the base dtype: AdamW at 2e-5 would lose its updates in bf16.
     """
@@ -37,11 +40,13 @@ def add_lora(
     )
     with quiet_peft():
         adapted = get_peft_model(model, config)
+    if model.config.model_type == TILED:
+        model.model.image_newline.requires_grad_(True)
     _in_full_precision(adapted)
     return adapted
 
 
-def train_projector_only(model: "LlavaForConditionalGeneration") -> None:
+def train_projector_only(model: "Llava") -> None:
     """Freeze the model but for its projector (release, pretrain.sh); trained in fp32 whatever the base dtype."""
     model.requires_grad_(False)
     model.model.multi_modal_projector.requires_grad_(True)

@@ -4,32 +4,31 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from viral.errors import WeightsError
 from viral.mllm.assemble import assembled_config
 from viral.mllm.llms import get_llm_family
 from viral.mllm.load import read_model_config
+from viral.mllm.student import llava_class
 from viral.mllm.towers import read_tower
 
 if TYPE_CHECKING:
-    from transformers import LlavaConfig, LlavaForConditionalGeneration
+    from transformers import PretrainedConfig
+
+    from viral.mllm.student import Llava
 
 
-def llava_skeleton(source: str, dtype: str) -> "LlavaForConditionalGeneration":
+def llava_skeleton(source: str, dtype: str) -> "Llava":
     """The architecture of a LLaVA folder or hub id, on the meta device.
 
     Raises:
         WeightsError: no configuration there or in the hub's cache, or of no LLaVA of a known family.
     """
     config = read_model_config(source, "LLaVA")
-    if config.model_type != "llava":
-        raise WeightsError(
-            f"{source} is a {config.model_type} model, no LLaVA; give its parts with model.llm, ..."
-        )
+    llava_class(config, source)
     get_llm_family(config.text_config.model_type, source)
     return _on_meta(config, dtype)
 
 
-def assembled_skeleton(llm: str, tower: str, dtype: str) -> "LlavaForConditionalGeneration":
+def assembled_skeleton(llm: str, tower: str, dtype: str, tiles: str | None = None) -> "Llava":
     """The architecture that `assemble_student` makes of these parts, on the meta device.
 
     Raises:
@@ -38,11 +37,10 @@ def assembled_skeleton(llm: str, tower: str, dtype: str) -> "LlavaForConditional
     language = read_model_config(llm, "language model")
     get_llm_family(language.model_type, llm)
     seen = read_tower(tower)
-    return _on_meta(assembled_config(language, seen.tower, seen.config, language.vocab_size), dtype)
+    config = assembled_config(language, seen.tower, seen.config, language.vocab_size, tiles)
+    return _on_meta(config, dtype)
 
 
-def _on_meta(config: "LlavaConfig", dtype: str) -> "LlavaForConditionalGeneration":
-    from transformers import LlavaForConditionalGeneration as Llava
-
+def _on_meta(config: "PretrainedConfig", dtype: str) -> "Llava":
     with torch.device("meta"):
-        return Llava(config).to(getattr(torch, dtype))
+        return llava_class(config)(config).to(getattr(torch, dtype))

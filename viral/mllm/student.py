@@ -1,27 +1,91 @@
-"""Load a plain Hugging Face LLaVA folder, strictly: every weight named, none left over, parts that fit."""
+"""Load a plain Hugging Face folder of a LLaVA or LLaVA-NeXT, strictly: every weight named, none left over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from viral.data.images import PixelSpec
+import numpy as np
+import torch
+from PIL import Image
+
+from viral.data.image_source import ImageSource
+from viral.data.images import PixelSpec, centre_square, image_size, mean_fill, normalise, to_square
+from viral.data.tiles import Size
 from viral.data.tokens import ImageTokens
 from viral.errors import WeightsError
 from viral.mllm.llms import get_llm_family
-from viral.mllm.load import load_strictly, load_tokenizer
+from viral.mllm.load import load_strictly, load_tokenizer, read_model_config
+from viral.mllm.tiling import TILED, tiling_of
 from viral.mllm.towers import Tower, get_tower, tower_pixels
 
 if TYPE_CHECKING:
-    from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
+    from transformers import (
+        LlavaForConditionalGeneration,
+        LlavaNextForConditionalGeneration,
+        PretrainedConfig,
+        PreTrainedTokenizerBase,
+    )
+
+    Llava = LlavaForConditionalGeneration | LlavaNextForConditionalGeneration
+
+CLASSES = {"llava": "LlavaForConditionalGeneration", TILED: "LlavaNextForConditionalGeneration"}
+"""Of transformers, by the `model_type` of a configuration."""
+
+
+class Seen(NamedTuple):
+    """A picture as a student sees it."""
+
+    views: np.ndarray
+    """uint8 [views, S, S, 3]."""
+    size: Size
+    """Of the picture."""
 
 
 @dataclass(slots=True)
 class Student:
     """An MLLM with what is needed to feed it: tokenizer, pixel statistics, the image block."""
 
-    model: "LlavaForConditionalGeneration"
+    model: "Llava"
     tokenizer: "PreTrainedTokenizerBase"
     pixels: PixelSpec
     image: ImageTokens
+
+    def look(self, image: Image.Image, image_mode: str = "pad") -> Seen:
+        """What it sees of an RGB image: one square, or every view of its tiling.
+
+        Tiles take a picture as it is, so there `pad` adds nothing, and `crop` leaves the square in its middle.
+
+        Raises:
+            ConfigError: unknown mode.
+            ImageError: too long and thin.
+        """
+        if self.image.tiling is None:
+            square = to_square(image, self.pixels.size, image_mode, mean_fill(self.pixels.mean))
+            return Seen(square[None], (image.height, image.width))
+        if image_mode == "crop":
+            image = centre_square(image)
+        return Seen(self.image.tiling.views(image), (image.height, image.width))
+
+    def inputs(self, seen: Sequence[Seen]) -> dict[str, torch.Tensor]:
+        """What the model's forward takes of these images beside ids, on its device."""
+        pixels = normalise(np.concatenate([each.views for each in seen]), self.pixels)
+        images = {"pixel_values": pixels.to(self.model.device, self.model.dtype)}
+        if self.image.tiling is None:
+            return images
+        return images | {"image_sizes": torch.tensor([each.size for each in seen])}
+
+    def blocks(self, images: Sequence[ImageSource], image_mode: str = "pad") -> list[int]:
+        """Visual tokens of each of these images; only headers are read, and those only where pictures are tiled.
+
+        Raises:
+            ImageError: an image that cannot be read, or is too long and thin.
+        """
+        if self.image.tiling is None:
+            return [self.image.count] * len(images)
+        sizes = [image_size(image) for image in images]
+        if image_mode == "crop":
+            sizes = [(min(size), min(size)) for size in sizes]
+        return [self.image.block(size) for size in sizes]
 
 
 def load_student(source: str, *, device: str = "cpu", dtype: str = "float32") -> Student:
@@ -31,9 +95,7 @@ def load_student(source: str, *, device: str = "cpu", dtype: str = "float32") ->
         WeightsError: nothing there, not a LLaVA model, keys missing, unexpected or of another shape, or parts
             (tokenizer, preprocessor, tower) that do not belong together or are of an unknown kind.
     """
-    from transformers import LlavaForConditionalGeneration
-
-    model = load_strictly(LlavaForConditionalGeneration, source, dtype=dtype)
+    model = load_strictly(llava_class(read_model_config(source, "LLaVA"), source), source, dtype=dtype)
     get_llm_family(model.config.text_config.model_type, source)
     _check_features(model, source)
     tokenizer = load_tokenizer(source)
@@ -47,7 +109,24 @@ def load_student(source: str, *, device: str = "cpu", dtype: str = "float32") ->
     return Student(model, tokenizer, fitting_pixels(model, source), image_tokens(model))
 
 
-def tower_of(model: "LlavaForConditionalGeneration", source: str = "this model") -> Tower:
+def llava_class(config: "PretrainedConfig", source: str = "this model") -> "type[Llava]":
+    """The class of transformers that a LLaVA's configuration is of.
+
+    Raises:
+        WeightsError: it is of no LLaVA.
+    """
+    import transformers
+
+    if config.model_type not in CLASSES:
+        raise WeightsError(
+            f"{source} is a {config.model_type} model, no LLaVA ({', '.join(CLASSES)}); give its parts with model.llm, "
+            "model.tower and model.projector."
+        )
+    found: type[Llava] = getattr(transformers, CLASSES[config.model_type])
+    return found
+
+
+def tower_of(model: "Llava", source: str = "this model") -> Tower:
     """What is known of the model's vision tower.
 
     Raises:
@@ -56,13 +135,21 @@ def tower_of(model: "LlavaForConditionalGeneration", source: str = "this model")
     return get_tower(model.config.vision_config.model_type, source)
 
 
-def image_tokens(model: "LlavaForConditionalGeneration") -> ImageTokens:
-    """The block of visual tokens one image becomes: (size / patch)^2 copies of the image token."""
+def image_tokens(model: "Llava") -> ImageTokens:
+    """The block of visual tokens one image becomes: (size / patch)^2 copies of the image token for each view.
+
+    Raises:
+        WeightsError: it sees tiles of an unknown kind.
+    """
     vision = model.config.vision_config
-    return ImageTokens(id=model.config.image_token_id, count=(vision.image_size // vision.patch_size) ** 2)
+    return ImageTokens(
+        id=model.config.image_token_id,
+        count=(vision.image_size // vision.patch_size) ** 2,
+        tiling=tiling_of(model.config),
+    )
 
 
-def fitting_pixels(model: "LlavaForConditionalGeneration", source: str) -> PixelSpec:
+def fitting_pixels(model: "Llava", source: str) -> PixelSpec:
     """How `source` wants its pixels, in squares of the size that the model's vision tower takes.
 
     Raises:
@@ -71,7 +158,7 @@ def fitting_pixels(model: "LlavaForConditionalGeneration", source: str) -> Pixel
     return tower_pixels(source, tower_of(model, source), model.config.vision_config.image_size)
 
 
-def _check_features(model: "LlavaForConditionalGeneration", source: str) -> None:
+def _check_features(model: "Llava", source: str) -> None:
     config, tower = model.config, tower_of(model, source)
     if config.vision_feature_select_strategy != tower.select or not isinstance(
         config.vision_feature_layer, int

@@ -18,12 +18,12 @@ from viral.errors import WeightsError
 from viral.mllm.load import load_pixel_spec, load_strictly, read_model_config
 
 if TYPE_CHECKING:
-    from transformers import LlavaModel, PretrainedConfig, PreTrainedModel
+    from transformers import LlavaModel, LlavaNextModel, PretrainedConfig, PreTrainedModel
 
 log = logging.getLogger(__name__)
 
 _PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
-_LLAVA = "llava"
+_LLAVAS = ("llava", "llava_next")
 _PREFIX = r"^(model\.)?vision_tower\.(vision_model\.)?"
 """Of the tower's weights in a LLaVA, in old and new checkpoints."""
 _SIZES = (
@@ -126,7 +126,7 @@ def read_tower(source: str) -> TowerChoice:
         WeightsError: nothing there, or an unknown architecture.
     """
     config = read_model_config(source, "vision tower")
-    in_llava = config.model_type == _LLAVA
+    in_llava = config.model_type in _LLAVAS
     vision = getattr(config, "vision_config", config)
     tower = get_tower(vision.model_type if in_llava else config.model_type, source)
     vision.update(tower.changes)
@@ -150,7 +150,7 @@ def load_tower(source: str, dtype: str) -> tuple[Tower, "PreTrainedModel"]:
     rest, settings = choice.tower.rest, {}
     if choice.in_llava:
         rest, settings = (
-            (*rest, "language_model.", "multi_modal_projector.", "lm_head."),
+            (*rest, "language_model.", "multi_modal_projector.", "lm_head.", "image_newline"),
             {"key_mapping": {_PREFIX: ""}},
         )
     model_class = getattr(transformers, choice.tower.class_name)
@@ -194,7 +194,7 @@ def trim_tower(vision: Any, layer: int) -> None:  # noqa: ANN401 - any of the cl
     vision.encoder.layers = vision.encoder.layers[: num_blocks(vision.config, layer)]
 
 
-def needed_tensors(core: "LlavaModel", tower: Tower) -> dict[str, torch.Tensor]:
+def needed_tensors(core: "LlavaModel | LlavaNextModel", tower: Tower) -> dict[str, torch.Tensor]:
     """The student's tower by name, as `trim_tower` leaves it."""
     vision = core.vision_tower
     last = num_blocks(vision.config, core.config.vision_feature_layer)
@@ -206,7 +206,7 @@ def needed_tensors(core: "LlavaModel", tower: Tower) -> dict[str, torch.Tensor]:
     }
 
 
-def patch_features(core: "LlavaModel", pixels: torch.Tensor) -> torch.Tensor:
+def patch_features(core: "LlavaModel | LlavaNextModel", pixels: torch.Tensor) -> torch.Tensor:
     """Normalised squares [N, 3, S, S] -> features [N, T, V] of the frozen tower, row-major, before the projector."""
     config, tower = core.config, core.vision_tower
     # In the tower's own precision: so it is the same computation here, in a cache, and when the student is asked.

@@ -1,6 +1,7 @@
 """What a run has trained inside the MLLM, as files: PEFT's adapter (with the projector), or the projector alone.
 
 <checkpoint>/adapter/adapter_model.safetensors    of a run with LoRA
+<checkpoint>/image_newline.safetensors            beside it, if the model sees tiles
 <checkpoint>/projector.safetensors                of a run without: stage one
 """
 
@@ -14,9 +15,10 @@ from viral.errors import WeightsError, one_line
 from viral.mllm.lora import PROJECTOR, quiet_peft
 from viral.mllm.projector import PROJECTOR_FILE, load_projector
 from viral.mllm.student import Student
-from viral.tensors import read_tensors
+from viral.mllm.tiling import NEWLINE
+from viral.tensors import load_exactly, read_tensors
 
-ADAPTER_FILE = "adapter/adapter_model.safetensors"
+ADAPTER_FILE, NEWLINE_FILE = "adapter/adapter_model.safetensors", f"{NEWLINE}.safetensors"
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -27,7 +29,8 @@ def trained_parts(mllm: Any, tensors: Tensors) -> dict[str, dict[str, torch.Tens
 
     if isinstance(mllm, PeftModel):
         named = get_peft_model_state_dict(mllm, state_dict=dict(tensors), save_embedding_layers=False)
-        return {ADAPTER_FILE: named}
+        newline = [tensor for name, tensor in tensors.items() if name.endswith(f".{NEWLINE}")]
+        return {ADAPTER_FILE: named} | ({NEWLINE_FILE: {NEWLINE: newline[0]}} if newline else {})
     return {PROJECTOR_FILE: {name.partition(f"{PROJECTOR}.")[2]: tensor for name, tensor in tensors.items()}}
 
 
@@ -41,7 +44,7 @@ def describe_adapter(mllm: Any, folder: Path) -> None:  # noqa: ANN401
 
 
 def merge_trained(student: Student, folder: Path) -> None:
-    """Put what a run has trained into its base: W <- W + (alpha / r) B A, and the trained projector.
+    """Put what a run has trained into its base: W <- W + (alpha / r) B A, the trained projector and newline.
 
     Raises:
         WeightsError: nothing there, or made for another base.
@@ -66,3 +69,7 @@ def merge_trained(student: Student, folder: Path) -> None:
             f"The adapter in {file.parent} is not of this base: {len(odd)} tensors differ, first {odd[0]}."
         )
     student.model = adapted.merge_and_unload()
+    if student.image.tiling:
+        newline = read_tensors(folder / NEWLINE_FILE)
+        learnt = torch.nn.ParameterDict({NEWLINE: student.model.model.image_newline})
+        load_exactly(learnt, newline, str(folder), "the token that ends a row of this model's tiles")

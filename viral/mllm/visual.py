@@ -1,40 +1,92 @@
 """Where the visual tokens are in a batch of sequences, and how to get at them.
 
-Shapes: B sequences, L tokens; N images, T visual tokens per image, D width.
+Shapes: B sequences, L tokens; N images, or all their views where they are tiled, T patches of each, M visual tokens,
+D width.
 """
+
+from typing import NamedTuple
 
 import torch
 
 from viral.errors import DataError
 
 
+class TokenMap(NamedTuple):
+    """How the visual tokens of tiled images follow from the patches of all their views."""
+
+    index: torch.Tensor
+    """[M] into the N * T patches, on the host; -1 where a row of tiles ends."""
+    lengths: list[int]
+    """Tokens of each image."""
+
+
 class VisualTokens:
-    """Image positions of a batch. Images follow each other as their blocks do, sequence by sequence."""
+    """Image positions of a batch. Images follow each other as their blocks do, sequence by sequence.
 
-    def __init__(self, is_image_BL: torch.Tensor) -> None:
-        self.is_image_BL = is_image_BL
+    An image is a block of its T patches or, with a `token_map`, of what that picks from the patches of its views.
+    """
 
-    def scatter(self, base_BLD: torch.Tensor, visual_NTD: torch.Tensor) -> torch.Tensor:
-        """`base` with the visual tokens in their places; where no image is, `visual` only joins the graph.
+    def __init__(self, is_image_BL: torch.Tensor, token_map: TokenMap | None = None) -> None:
+        self.is_image_BL, self.token_map = is_image_BL, token_map
+        if token_map is not None:
+            self._index_M = token_map.index.to(is_image_BL.device)
+
+    def scatter(
+        self, base_BLD: torch.Tensor, visual_NTD: torch.Tensor, newline_D: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """`base` with the visual tokens in their places; where no image is, they only join the graph.
+
+        `newline` ends each row of tiles, zeros do without it.
 
         Raises:
             DataError: the sequences hold another number of image tokens.
         """
-        num_images, num_tokens = visual_NTD.shape[:2]
-        total = int(self.is_image_BL.sum())
-        if total not in (0, num_images * num_tokens):
-            raise DataError(
-                f"{num_images} images of {num_tokens} tokens, but the sequences hold {total} image tokens; "
-                "each image needs its whole block."
+        tokens_MD = visual_NTD.flatten(0, 1)
+        if self.token_map is not None:
+            end_D = (
+                tokens_MD.new_zeros(tokens_MD.shape[1])
+                if newline_D is None
+                else newline_D.to(tokens_MD.dtype)
             )
-        return base_BLD.masked_scatter(self.is_image_BL[..., None], visual_NTD.to(base_BLD.dtype))
+            tokens_MD = torch.cat([tokens_MD, end_D[None]])  # which index -1 picks
+            tokens_MD = tokens_MD[self._index_M] if len(self._index_M) else tokens_MD
+        total = int(self.is_image_BL.sum())
+        if total not in (0, len(tokens_MD)):
+            raise DataError(
+                f"{self.num_images(visual_NTD)} images of {len(tokens_MD)} tokens together, but the sequences hold "
+                f"{total} image tokens; each image needs its whole block."
+            )
+        return base_BLD.masked_scatter(self.is_image_BL[..., None], tokens_MD.to(base_BLD.dtype))
 
-    def gather(self, hidden_BLD: torch.Tensor, num_tokens: int, kept_N: torch.Tensor | None) -> torch.Tensor:
-        """Hidden states [K, T, D] of the images that `kept` chooses, None being all of them."""
-        hidden_NTD = hidden_BLD[self.is_image_BL].view(-1, num_tokens, hidden_BLD.shape[-1])
-        return hidden_NTD if kept_N is None else hidden_NTD[kept_N]
+    def num_images(self, visual_NTD: torch.Tensor) -> int:
+        """Images that these are the patches of."""
+        return len(visual_NTD) if self.token_map is None else len(self.token_map.lengths)
+
+    def gather(
+        self, hidden_BLD: torch.Tensor, num_tokens: int, kept_N: torch.Tensor | None = None
+    ) -> list[torch.Tensor]:
+        """Hidden states [K, T, D] of the images that `kept` chooses, None being all of them.
+
+        Tiled images differ in length, so they come one by one, [1, T, D] each, without the ends of rows.
+        """
+        hidden_MD = hidden_BLD[self.is_image_BL]
+        if self.token_map is None:
+            hidden_NTD = hidden_MD.view(-1, num_tokens, hidden_BLD.shape[-1])
+            return [hidden_NTD if kept_N is None else hidden_NTD[kept_N]]
+        return self._by_image(hidden_MD)
+
+    def arrange(self, target_NTC: torch.Tensor, kept_N: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """What belongs to patches (teacher's features, or the tower's) in the order and shapes of `gather`."""
+        if self.token_map is None:
+            return [target_NTC if kept_N is None else target_NTC[kept_N]]
+        return self._by_image(target_NTC.flatten(0, 1)[self._index_M])
 
     def alone(self, num_tokens: int) -> torch.Tensor:
-        """Which images [N] are the only one of their sequence: of the release's valid samples."""
+        """Which images [N] are the only one of their sequence: of the release's valid samples. Not for tiled ones."""
         images_B = self.is_image_BL.sum(dim=1) // num_tokens
         return (images_B == 1).repeat_interleave(images_B)
+
+    def _by_image(self, tokens_MC: torch.Tensor) -> list[torch.Tensor]:
+        assert self.token_map is not None
+        blocks = zip(*(x.split(self.token_map.lengths) for x in (tokens_MC, self._index_M)), strict=True)
+        return [tokens[index >= 0][None] for tokens, index in blocks]

@@ -31,6 +31,8 @@ class Objective:
     """Whether its loss is minus a mean cosine."""
     needs_lengths: bool = False
     """Whether a target's length matters and not only its direction; such a target cannot be resampled either."""
+    takes_tiles: bool = True
+    """Whether images may differ in how many visual tokens they have."""
 
 
 OBJECTIVES: dict[str, Objective | None] = {
@@ -40,7 +42,9 @@ OBJECTIVES: dict[str, Objective | None] = {
     "reinject_post": Objective(term=ReinjectPost, source=None),
     "reinject_pre": Objective(term=ReinjectPre, source=None),
     "align_projected": Objective(term=AlignProjected, source="projected", is_cosine=True),
-    "ross": Objective(term=Ross, layer=1.0, weight=1.0, teacher="flux-vae", needs_lengths=True),
+    "ross": Objective(
+        term=Ross, layer=1.0, weight=1.0, teacher="flux-vae", needs_lengths=True, takes_tiles=False
+    ),
 }
 
 

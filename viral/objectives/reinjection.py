@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from viral.errors import ConfigError
+from viral.mllm.tiling import token_map
 from viral.mllm.visual import VisualTokens
 from viral.objectives.term import Shape, TermSettings
 
@@ -28,7 +29,7 @@ class Reinjection(nn.Module):
         self._features_NTV: torch.Tensor | None = None
         self._addition_BLD: torch.Tensor | None = None
 
-    def attach(self, core: Any) -> None:  # noqa: ANN401 - a LlavaModel
+    def attach(self, core: Any) -> None:  # noqa: ANN401 - of a LLaVA or LLaVA-NeXT
         """Hook into the decoder and the projector of a LLaVA, for good.
 
         Raises:
@@ -38,7 +39,7 @@ class Reinjection(nn.Module):
             raise ConfigError(
                 "Reinjection comes after a block, so layer 0 is none of its; set a layer from 1."
             )
-        core.register_forward_pre_hook(self._find_images(core.config.image_token_id), with_kwargs=True)
+        core.register_forward_pre_hook(self._find_images(core.config), with_kwargs=True)
         core.multi_modal_projector.register_forward_pre_hook(self._keep_features)
         core.language_model.register_forward_pre_hook(self._prepare, with_kwargs=True)
         core.language_model.register_forward_hook(self._forget)
@@ -55,9 +56,12 @@ class Reinjection(nn.Module):
         """What is added [B, L, D], given the LLM's input; features only where images enter."""
         raise NotImplementedError
 
-    def _find_images(self, image_token_id: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self.place(VisualTokens(kwargs["input_ids"] == image_token_id))
+    def _find_images(self, config: Any) -> Callable[..., None]:  # noqa: ANN401 - of a LLaVA
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+            sizes = kwargs.get("image_sizes")
+            tokens = None if sizes is None else token_map(config, sizes)
+            self.place(VisualTokens(ids == config.image_token_id, tokens))
 
         return hook
 
