@@ -45,7 +45,8 @@ def test_cvbench_release_rule(cvbench_scores):
     scores = summarise(get_benchmark("cvbench"), *cvbench_scores, "paper")
     assert scores["headline"] == {
         "name": "accuracy",
-        "percent": pytest.approx(expected["overall_micro"], abs=1e-4),
+        "value": pytest.approx(expected["overall_micro"], abs=1e-4),
+        "maximum": 100,
     }
     for task in ("count", "relation"):
         assert [scores["groups"][task]["correct"], scores["groups"][task]["total"]] == expected[task]
@@ -56,7 +57,11 @@ def test_cvbench_release_rule(cvbench_scores):
 def test_cvbench_clean_headline_is_the_source_mean(cvbench_scores):
     expected = GOLDEN["cvbench2d"]["expected"]["viral"]["source_mean"]
     scores = summarise(get_benchmark("cvbench"), *cvbench_scores, "clean")
-    assert scores["headline"] == {"name": "source mean", "percent": pytest.approx(expected, abs=1e-4)}
+    assert scores["headline"] == {
+        "name": "source mean",
+        "value": pytest.approx(expected, abs=1e-4),
+        "maximum": 100,
+    }
 
 
 def test_cvbench_lenient_is_a_diagnostic_beside_it(cvbench_scores):
