@@ -9,8 +9,10 @@ import typer
 Profile = Annotated[
     str, typer.Option(help="paper (crop, the release's rules) or clean (pad, the benchmark's own).")
 ]
-Data = Annotated[Path, typer.Option(help="Folder that holds cvbench/, POPE/, COCO2014/.")]
+Data = Annotated[Path, typer.Option(help="Folder that holds cvbench/, MMVP/, POPE/, ...")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+
+ALL = "cvbench,mmvp,whatsup,pope,mmstar,mme"
 
 
 def eval_(
@@ -20,7 +22,7 @@ def eval_(
             help="Plain Hugging Face LLaVA folder (viral export makes one), hub id, or a run's folder."
         ),
     ],
-    benchmarks: Annotated[str, typer.Option(help="Names, comma-separated.")] = "cvbench,pope",
+    benchmarks: Annotated[str, typer.Option(help="Names, comma-separated.")] = ALL,
     data: Data = Path("playground/benchmarks"),
     output: Annotated[
         Path, typer.Option(help="Folder for replies and scores; the same folder resumes.")
@@ -48,7 +50,7 @@ def score(
         str | None, typer.Option(help="paper or clean (default: that of the generation, else paper).")
     ] = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Score what is there although replies are missing.")
+        bool, typer.Option("--partial", help="Score what is there although items or replies are missing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
 ) -> None:

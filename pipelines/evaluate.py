@@ -19,7 +19,7 @@ from viral.benchmarks import (
     read_replies,
     summarise,
 )
-from viral.benchmarks.files import data_files, require_images
+from viral.benchmarks.files import fingerprint, require_images
 from viral.data.conversation import get_template, with_image
 from viral.errors import ConfigError, DataError
 
@@ -89,7 +89,9 @@ def generate_replies(
     }
     require_same_model(out_dir, maker | {"profile": profile})
     logs = {
-        benchmark.name: ReplyLog(out_dir / benchmark.name, describe(benchmark, data_dir, profile) | maker)
+        benchmark.name: ReplyLog(
+            out_dir / benchmark.name, describe(benchmark, items_of[benchmark.name], profile) | maker
+        )
         for benchmark in chosen
     }
     unfinished = [spec for spec in chosen if len(logs[spec.name].answered) < len(items_of[spec.name])]
@@ -112,20 +114,20 @@ def score(
         DataError: the replies are damaged, or are not replies to these items.
     """
     spec = get_benchmark(benchmark)
-    answers = read_replies(replies)
+    answers = read_replies(replies, partial=partial)
     settings = read_settings(replies) or {}
     profile = profile or settings.get("profile", "paper")
-    items = load_items(spec, data_dir, profile)
-    if "data" in settings and settings["data"] != hash_files(data_files(spec, data_dir, profile)):
+    items = load_items(spec, data_dir, profile, partial=partial)
+    if "data" in settings and settings["data"] != fingerprint(spec, items):
         raise DataError(
-            f"{replies} answers {settings.get('benchmark')} files other than those of {spec.title} in {data_dir}; "
+            f"{replies} answers {settings.get('benchmark')} questions other than those of {spec.title} in {data_dir}; "
             "see --benchmark and --data, or generate the replies again."
         )
     scores = summarise(spec, items, answers, profile, partial=partial)
     return scores | {"generated": {name: settings.get(name) for name in ("model", "profile", "weights")}}
 
 
-def describe(benchmark: Benchmark, data_dir: Path, profile: str) -> dict[str, Any]:
+def describe(benchmark: Benchmark, items: Sequence[Item], profile: str) -> dict[str, Any]:
     """Everything but the model that a reply depends on, as stored beside the replies."""
     shown, protocol = get_profile(profile), benchmark.protocols[profile]
     return {
@@ -136,7 +138,7 @@ def describe(benchmark: Benchmark, data_dir: Path, profile: str) -> dict[str, An
         "suffix": protocol.suffix,
         "decoding": "greedy",
         "max_new_tokens": protocol.max_new_tokens,
-        "data": hash_files(data_files(benchmark, data_dir, profile)),
+        "data": fingerprint(benchmark, items),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "pillow")},
     }
 

@@ -14,7 +14,8 @@ def score_table(scores: Iterable[dict[str, Any]]) -> str:
     rows, notes = [HEADER], []
     for entry in scores:
         title = get_benchmark(entry["benchmark"]).title
-        tasks = {**entry["groups"], "all items": entry["overall"]}
+        tasks = entry["groups"] if len(entry["groups"]) > 1 else {}
+        tasks = {**tasks, "all items": entry["overall"]}
         rows += [(title, task, *_cells(result)) for task, result in tasks.items()]
         notes.append(_note(title, entry))
     return "\n".join([*aligned(rows, left=2), "", *notes])
@@ -49,7 +50,9 @@ def _cells(result: dict[str, Any]) -> tuple[str, ...]:
 
 def _note(title: str, entry: dict[str, Any]) -> str:
     headline, unread = entry["headline"], entry["unparsed"]
-    value = "not defined" if headline["percent"] is None else f"{headline['percent']:.2f}"
+    value = "not defined" if headline["value"] is None else f"{headline['value']:.2f}"
+    if headline["maximum"] != 100:
+        value += f" of {headline['maximum']:g}"
     parts = [
         f"{title}, profile {entry['profile']}: {headline['name']} {value}",
         f"{unread['count']} of {entry['scored']} replies unread",
@@ -58,7 +61,7 @@ def _note(title: str, entry: dict[str, Any]) -> str:
     if entry["scored"] < entry["items"]:
         parts.append(f"PARTIAL: {entry['items'] - entry['scored']} of {entry['items']} items have no reply")
     if not entry["published_size"]:
-        parts.append("a declared subset, not the published benchmark")
+        parts.append("not the published size")
     return "; ".join(parts)
 
 

@@ -42,7 +42,7 @@ def test_the_paper_profile_does_without_the_adversarial_split(tmp_path):
     items = load_items(POPE, released_pope(tmp_path), "paper")
     assert [len([item for item in items if item.group == split]) for split in POPE.counts] == [3000, 3000, 0]
     scores = summarise(POPE, items, {item.id: item.answer for item in items}, "paper")
-    assert scores["headline"]["percent"] == 100.0
+    assert scores["headline"]["value"] == 100.0
     assert list(scores["splits"]) == ["random", "popular"]
     assert scores["published_size"]
 
@@ -155,7 +155,9 @@ def test_missing_pictures_are_counted_before_anything_is_generated(tmp_path):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(UnknownNameError, match=r"Unknown benchmark 'mmvp'\. Known: cvbench, pope"):
-        get_benchmark("mmvp")
+    with pytest.raises(
+        UnknownNameError, match=r"Unknown benchmark 'gqa'\. Known: cvbench, mme, mmstar, mmvp, pope, whatsup"
+    ):
+        get_benchmark("gqa")
     with pytest.raises(UnknownNameError, match=r"Unknown evaluation profile 'release'\. Known: clean, paper"):
         get_profile("release")

@@ -40,10 +40,18 @@ def test_headlines_are_means_of_splits_not_pooled():
     items = items_of("random", "yyyy") + items_of("popular", "nn") + items_of("adversarial", "yn")
     replies = {item.id: "yes" for item in items}
     paper = summarise(POPE, items, replies, "paper")
-    assert paper["headline"] == {"name": "mean accuracy", "percent": pytest.approx((100 + 0) / 2)}
+    assert paper["headline"] == {
+        "name": "mean accuracy",
+        "value": pytest.approx((100 + 0) / 2),
+        "maximum": 100,
+    }
     assert paper["overall"]["accuracy"] == pytest.approx(100 * 5 / 8)
     clean = summarise(POPE, items, replies, "clean")
-    assert clean["headline"] == {"name": "mean F1", "percent": pytest.approx((100 + 0 + 200 / 3) / 3)}
+    assert clean["headline"] == {
+        "name": "mean F1",
+        "value": pytest.approx((100 + 0 + 200 / 3) / 3),
+        "maximum": 100,
+    }
 
 
 def test_an_unread_reply_is_wrong_and_counted_but_never_a_no():
@@ -74,6 +82,6 @@ def test_yes_ratio_is_a_property_of_the_replies_not_of_the_labels():
 def test_a_headline_over_splits_needs_them_all():
     items = items_of("random", "yn") + items_of("popular", "yn")
     scores = summarise(POPE, items, {"random/0": "yes"}, "paper", partial=True)
-    assert scores["headline"]["percent"] is None
+    assert scores["headline"]["value"] is None
     assert scores["scored"] == 1
     assert scores["items"] == 4

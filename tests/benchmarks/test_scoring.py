@@ -42,12 +42,12 @@ def test_permuting_items_and_replies_never_changes_a_score(worlds_items, name, p
 def test_a_perfect_and_an_empty_model(worlds_items):
     for name, items in worlds_items.items():
         perfect = summarise(get_benchmark(name), items, {item.id: item.answer for item in items}, "paper")
-        assert perfect["headline"]["percent"] == perfect["overall"]["accuracy"] == 100.0
+        assert perfect["headline"]["value"] == perfect["overall"]["accuracy"] == 100.0
         assert perfect["diagnostic"] == {"strict": 100.0, "lenient": 100.0}
         assert perfect["overall"]["interval"][1] == 100.0
         assert not perfect["published_size"]
         empty = summarise(get_benchmark(name), items, {item.id: "" for item in items}, "paper")
-        assert empty["headline"]["percent"] == empty["diagnostic"]["lenient"] == 0.0
+        assert empty["headline"]["value"] == empty["diagnostic"]["lenient"] == 0.0
         assert empty["unparsed"]["percent"] == 100.0
 
 

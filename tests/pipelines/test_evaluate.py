@@ -172,7 +172,7 @@ def test_scoring_under_a_profile_that_needs_more_splits_says_so(tmp_path):
         worlds.write_lines(tmp_path / f"POPE/pope_{split}.jsonl", worlds.pope_rows(3000, split))
     answers = [{"id": item.id, "reply": "yes"} for item in load_items(get_benchmark("pope"), tmp_path)]
     replies = worlds.write_lines(tmp_path / "mine.jsonl", answers)
-    assert score("pope", tmp_path, replies)["headline"]["percent"] == 50.0
+    assert score("pope", tmp_path, replies)["headline"]["value"] == 50.0
     with pytest.raises(DataError, match=r"No file .*pope_adversarial"):
         score("pope", tmp_path, replies, profile="clean")
 
@@ -180,7 +180,7 @@ def test_scoring_under_a_profile_that_needs_more_splits_says_so(tmp_path):
 def test_replies_alone_can_be_scored(data, tmp_path):
     rows = [{"id": item.id, "reply": item.answer} for item in load_items(get_benchmark("pope"), data)]
     path = worlds.write_lines(tmp_path / "mine.jsonl", rows)
-    assert score("pope", data, path)["headline"] == {"name": "mean accuracy", "percent": 100.0}
+    assert score("pope", data, path)["headline"] == {"name": "mean accuracy", "value": 100.0, "maximum": 100}
 
 
 def test_replies_to_other_files_are_refused(finished, tmp_path):
@@ -216,7 +216,7 @@ def test_one_question(data, llava_dir):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"benchmarks": ["mmstar"]}, UnknownNameError, "Unknown benchmark 'mmstar'. Known: cvbench, pope"),
+        ({"benchmarks": ["gqa"]}, UnknownNameError, "Unknown benchmark 'gqa'. Known: cvbench, mme, mmstar"),
         ({"benchmarks": []}, ConfigError, "Nothing to do"),
         ({"profile": "release"}, UnknownNameError, "Unknown evaluation profile"),
         ({"device": "cuda:99"}, ConfigError, "not available"),
@@ -283,10 +283,11 @@ def test_commands(app, data, llava_dir, tmp_path):
         return result.output
 
     out, where = tmp_path / "out", ["--data", str(data)]
-    table = run("eval", "--model", str(llava_dir), "--output", str(out), "--device", "cpu", *where)
+    asked = ["--model", str(llava_dir), "--benchmarks", "cvbench,pope", "--device", "cpu"]
+    table = run("eval", *asked, "--output", str(out), *where)
     assert "benchmark    task         correct  accuracy" in table
     assert "POPE, profile paper: mean accuracy" in table
-    assert "a declared subset, not the published benchmark" in table
+    assert "not the published size" in table
     replies = out / "cvbench/replies.jsonl"
     common = ["score", "--benchmark", "cvbench", "--replies", str(replies), *where]
     assert json.loads(run(*common, "--json"))["items"] == 10

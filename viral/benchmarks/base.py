@@ -1,6 +1,6 @@
 """What a benchmark is: items on disk, a prompt, a rule that reads replies, scores with their breakdown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from viral.errors import UnknownNameError
 class Item:
     """One question about one image.
 
-    `group` is the task or split that is scored on its own, `source` the picture collection. `options` holds
-    the texts of a multiple choice; a yes/no question has the two words themselves.
+    `group` is the task or split that is scored on its own, `subgroup` a finer division that a benchmark's rules
+    use, `source` the picture collection. `options` holds the texts of a multiple choice; a yes/no question has
+    the two words themselves. Items of one `cluster` belong together: a bootstrap draws them together, and some
+    benchmarks judge them together (a pair of MMVP, an image of MME). By default an item is its own cluster.
     """
 
     id: str
@@ -24,6 +26,11 @@ class Item:
     answer: str
     options: tuple[str, ...]
     source: str = ""
+    subgroup: str = ""
+    cluster: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cluster", self.cluster or self.id)
 
     @property
     def chance(self) -> float:
@@ -64,19 +71,28 @@ PROFILES = {
 }
 
 
+def question(item: Item) -> str:
+    """The question as the file has it: what most protocols ask."""
+    return item.question
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Protocol:
-    """One benchmark under one profile: what follows the question, how the reply is read, the headline.
+    """One benchmark under one profile: what is asked, how the reply is read, the headline.
 
-    `optional` names groups that the headline leaves out; a folder may lack their files.
+    The user's turn is `ask(item)` and then `suffix`. `headline` is a number from 0 to `maximum`, of any list of
+    verdicts; it looks at their items' group, cluster and source only. `optional` names groups that the headline
+    leaves out; a folder may lack their files.
     """
 
+    ask: Callable[[Item], str] = question
     suffix: str
     max_new_tokens: int
     parse: Parser
     rule: str
     headline_name: str
     headline: Callable[[Sequence[Verdict]], float | None]
+    maximum: float = 100.0
     optional: tuple[str, ...] = ()
 
 
@@ -84,21 +100,26 @@ class Protocol:
 class Benchmark:
     """A registry entry.
 
-    `counts` names the groups and the number of items each may have; a folder that carries a `counts.json`
-    declares its own. `files` and `load` get the folder and the groups it holds; `details` adds the
-    benchmark's own breakdown to the scores.
+    `folder` is its place below the data folder; `spellings` are further names of it and of the benchmark, see
+    `squash`. `counts` names the groups and the number of items each may have; with `free_groups` only the
+    numbers are published. A folder that carries a `counts.json` declares its own. `layouts` gives the glob
+    patterns, best first, that a group's questions may lie under; `load` gets the folder and the groups it holds.
+    `rules` are all the known ways of reading a reply, `strict` and `lenient` among them; `details` is the
+    benchmark's own breakdown under one of them. Ids that `same_id` makes equal are one.
     """
 
     name: str
     title: str
     folder: str
+    spellings: tuple[str, ...] = ()
     counts: Mapping[str, tuple[int, ...]]
-    files: Callable[[Path, Sequence[str]], list[Path]]
+    free_groups: bool = False
+    layouts: Callable[[str], tuple[str, ...]]
     load: Callable[[Path, Sequence[str]], list[Item]]
     protocols: Mapping[str, Protocol]
-    strict: Parser
-    lenient: Parser
+    rules: Mapping[str, Parser]
     details: Callable[[Sequence[Verdict]], dict[str, object]]
+    same_id: Callable[[str], str] = str
 
 
 def get_profile(name: str) -> Profile:
@@ -115,7 +136,13 @@ def get_profile(name: str) -> Profile:
 def prompt(benchmark: Benchmark, item: Item, profile: str) -> str:
     """The whole generation prompt: system sentence, image tag, question, suffix, up to `ASSISTANT:`."""
     template = get_template(get_profile(profile).template)
-    return template.prompt(f"{IMAGE_TAG}\n{item.question}{benchmark.protocols[profile].suffix}")
+    protocol = benchmark.protocols[profile]
+    return template.prompt(f"{IMAGE_TAG}\n{protocol.ask(item)}{protocol.suffix}")
+
+
+def squash(name: str) -> str:
+    """A name without case, spaces and signs: `MME_Benchmark` and `mme-benchmark` are one."""
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def percent(part: float, whole: float) -> float | None:
@@ -132,3 +159,16 @@ def mean(values: Sequence[float | None]) -> float | None:
     """Plain mean; None if there is nothing or a part of it is missing."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def by(verdicts: Sequence[Verdict], key: Callable[[Item], str]) -> dict[str, list[Verdict]]:
+    """Verdicts by a property of their items, sorted by it."""
+    found: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        found.setdefault(key(verdict.item), []).append(verdict)
+    return dict(sorted(found.items()))
+
+
+def all_correct(clusters: Iterable[Sequence[Verdict]], size: int) -> int:
+    """How many clusters are whole, with `size` verdicts, and right in all of them."""
+    return sum(len(members) == size and all(v.correct for v in members) for members in clusters)

@@ -1,37 +1,42 @@
 """CV-Bench 2D: counting and spatial relations, multiple choice (nyu-visionx/CV-Bench on Hugging Face).
 
-On disk: `cvbench/test_2d.jsonl` with the pictures at `cvbench/<filename>`.
+On disk: `cvbench/test_2d.jsonl` with the pictures at `cvbench/<filename>`, or `test_2d.parquet` that holds them.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from viral.benchmarks.base import Benchmark, Item, Protocol, Verdict, accuracy, mean
-from viral.benchmarks.files import field, image_path, read_jsonl
-from viral.benchmarks.parsers import lenient_letter, letters, strict_letter
+from viral.benchmarks.base import Benchmark, Item, Protocol, Verdict, accuracy, by, mean
+from viral.benchmarks.files import image_path, required_files
+from viral.benchmarks.parsers import leading_letter, lenient_letter, letters, strict_letter
+from viral.benchmarks.tables import field, read_rows
+from viral.data.image_source import ParquetCell
 from viral.errors import DataError
 
-
-def _files(folder: Path, groups: Sequence[str]) -> list[Path]:
-    return [folder / "test_2d.jsonl"]
+LAYOUTS = ("test_2d.jsonl", "test_2d.parquet")
 
 
 def _load(folder: Path, groups: Sequence[str]) -> list[Item]:
-    return [_item(row, folder, groups, where) for where, row in read_jsonl(folder / "test_2d.jsonl")]
+    (path,) = required_files(folder, LAYOUTS)
+    return [_item(row, folder, groups, where) for where, row in read_rows(path)]
 
 
-def _item(row: dict[str, object], folder: Path, groups: Sequence[str], where: str) -> Item:
+def _item(row: dict[str, Any], folder: Path, groups: Sequence[str], where: str) -> Item:
     task = field(row, "task", str, where).lower()
     if task not in groups:
         raise DataError(f"{where}: task {task!r}; expected one of {', '.join(groups)}.")
     choices = field(row, "choices", list, where)
+    embedded = row.get("image")
     item = Item(
         id=str(field(row, "idx", (int, str), where)),
         group=task,
-        image=image_path(folder, field(row, "filename", str, where), where),
+        image=embedded
+        if isinstance(embedded, ParquetCell)
+        else image_path(folder, field(row, "filename", str, where), where),
         # Options are shuffled once, in the file: `prompt` must be used as it stands.
         question=field(row, "prompt", str, where),
-        answer=field(row, "answer", str, where).strip("()"),
+        answer=field(row, "answer", str, where).strip().strip("()"),
         options=tuple(map(str, choices)),
         source=str(row.get("source", "")),
     )
@@ -42,11 +47,7 @@ def _item(row: dict[str, object], folder: Path, groups: Sequence[str], where: st
 
 def by_source(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
     """Accuracy in percent per picture collection."""
-    sources = sorted({verdict.item.source for verdict in verdicts})
-    return {
-        source: accuracy([verdict for verdict in verdicts if verdict.item.source == source])
-        for source in sources
-    }
+    return {source: accuracy(members) for source, members in by(verdicts, lambda item: item.source).items()}
 
 
 def source_mean(verdicts: Sequence[Verdict]) -> float | None:
@@ -54,12 +55,25 @@ def source_mean(verdicts: Sequence[Verdict]) -> float | None:
     return mean(list(by_source(verdicts).values()))
 
 
+def _details(verdicts: Sequence[Verdict]) -> dict[str, object]:
+    return {
+        "overall_micro": accuracy(verdicts),
+        **{
+            task: [sum(v.correct for v in members), len(members)]
+            for task, members in by(verdicts, lambda item: item.group).items()
+        },
+        "by_source": by_source(verdicts),
+        "source_mean": source_mean(verdicts),
+    }
+
+
 CVBENCH = Benchmark(
     name="cvbench",
     title="CV-Bench 2D",
     folder="cvbench",
+    spellings=("CV-Bench 2D",),
     counts={"count": (788,), "relation": (650,)},
-    files=_files,
+    layouts=lambda group: LAYOUTS,
     load=_load,
     protocols={
         "paper": Protocol(
@@ -81,7 +95,11 @@ CVBENCH = Benchmark(
             headline=source_mean,
         ),
     },
-    strict=strict_letter,
-    lenient=lenient_letter,
-    details=lambda verdicts: {"by_source": by_source(verdicts), "source_mean": source_mean(verdicts)},
+    rules={
+        "viral": strict_letter,
+        "strict": strict_letter,
+        "lenient": lenient_letter,
+        "lmms_eval": leading_letter,
+    },
+    details=_details,
 )

@@ -1,12 +1,13 @@
-"""Benchmark folders as they lie on disk: JSON lines, pictures below the root, expected numbers of items."""
+"""Benchmark folders as they lie on disk: where they are found, how many items they must hold, pictures."""
 
+import hashlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from viral.benchmarks.base import Benchmark, Item, get_profile
+from viral.benchmarks.base import Benchmark, Item, get_profile, squash
 from viral.data.annotations import resolve_image
 from viral.errors import DataError, ImageError
 
@@ -17,66 +18,120 @@ Items per group, as in `{"count": 300, "relation": 300}`. Without it the folder 
 """
 
 
-def load_items(benchmark: Benchmark, data_dir: Path, profile: str = "paper") -> list[Item]:
-    """All items of a benchmark below `data_dir`, in file order, each id once, each group complete.
+def load_items(
+    benchmark: Benchmark, data_dir: Path, profile: str = "paper", *, partial: bool = False
+) -> list[Item]:
+    """All items of a benchmark in or below `data_dir`, in file order, each id once, each group complete.
+
+    Args:
+        benchmark: what to load.
+        data_dir: the folder that holds the benchmarks' folders, or the benchmark's own.
+        profile: tells which groups may be absent.
+        partial: take whatever number of items is there, and any group may be absent.
 
     Raises:
         UnknownNameError: no such profile.
         DataError: a file is missing, damaged or not in the benchmark's format, an id comes twice, or a group
             has another size than the published benchmark, or than the folder's `counts.json` declares.
     """
-    expected = group_sizes(benchmark, data_dir, profile)
-    items = benchmark.load(data_dir / benchmark.folder, list(expected))
+    folder = locate(benchmark, data_dir)
+    expected = group_sizes(benchmark, folder, profile, partial=partial)
+    items = benchmark.load(folder, list(expected))
     ids = Counter(item.id for item in items)
     if doubles := [id_ for id_, times in ids.items() if times > 1]:
         raise DataError(
-            f"{benchmark.title}: {len(doubles)} ids occur twice in {data_dir / benchmark.folder}, "
-            f"first {doubles[0]!r}; fetch the files again."
+            f"{benchmark.title}: {len(doubles)} ids occur twice in {folder}, first {doubles[0]!r}; "
+            "fetch the files again."
         )
-    found = Counter(item.group for item in items)
-    for group, sizes in expected.items():
-        if found[group] not in sizes:
-            raise DataError(
-                f"{benchmark.title}: {found[group]} items in group {group!r}, expected "
-                f"{' or '.join(map(str, sizes))}; fetch the files of {data_dir / benchmark.folder} again, or "
-                f"declare a subset of your own in its {COUNTS_FILE}."
-            )
+    if not partial and (wrong := size_problem(benchmark, items, expected)):
+        raise DataError(
+            f"{benchmark.title}: {wrong}; fetch the files of {folder} again, or declare a subset of your own in "
+            f"its {COUNTS_FILE}."
+        )
     return items
 
 
-def data_files(benchmark: Benchmark, data_dir: Path, profile: str = "paper") -> list[Path]:
-    """The files that define the items, pictures not included."""
-    return benchmark.files(data_dir / benchmark.folder, list(group_sizes(benchmark, data_dir, profile)))
+def locate(benchmark: Benchmark, data_dir: Path) -> Path:
+    """The benchmark's own folder, or zip archive: below `data_dir` under any of its names, or `data_dir` itself."""
+    canonical = data_dir / benchmark.folder
+    children = sorted(data_dir.iterdir()) if data_dir.is_dir() else []
+    known = {squash(name) for name in (benchmark.name, benchmark.folder, *benchmark.spellings)}
+    named = [canonical, *(child for child in children if squash(child.name.removesuffix(".zip")) in known)]
+    for folder in [*named, data_dir]:
+        if any(question_files(folder, benchmark.layouts(group)) for group in benchmark.counts):
+            return folder
+    return next((folder for folder in named if folder.is_dir()), canonical)
 
 
-def group_sizes(benchmark: Benchmark, data_dir: Path, profile: str) -> Mapping[str, tuple[int, ...]]:
+def question_files(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """What the first pattern finds that finds anything; `folder` itself if it is a file of that pattern."""
+    if folder.is_file():
+        return [folder] if any(folder.match(pattern) for pattern in patterns) else []
+    return next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
+
+
+def required_files(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """As `question_files`.
+
+    Raises:
+        DataError: none of the patterns finds anything.
+    """
+    if found := question_files(folder, patterns):
+        return found
+    raise DataError(
+        f"No file {folder / patterns[0]}. Put the benchmark's files there, or give its parent with --data."
+    )
+
+
+def group_sizes(
+    benchmark: Benchmark, folder: Path, profile: str, *, partial: bool = False
+) -> Mapping[str, tuple[int, ...]]:
     """Allowed number of items per group: the folder's own `counts.json`, else the published sizes.
 
-    A group that the profile's headline leaves out is expected only if its files are there.
+    A group that the profile's headline leaves out is expected only if its files are there; so is any if `partial`.
 
     Raises:
         UnknownNameError: no such profile.
         DataError: `counts.json` is not a mapping of the benchmark's groups to positive numbers.
     """
-    folder = data_dir / benchmark.folder
     optional = benchmark.protocols[get_profile(profile).name].optional
     path = folder / COUNTS_FILE
     if not path.exists():
-        return {
+        present = {
             group: sizes
             for group, sizes in benchmark.counts.items()
-            if group not in optional or all(file.exists() for file in benchmark.files(folder, [group]))
+            if (group not in optional and not partial) or question_files(folder, benchmark.layouts(group))
         }
+        return present or benchmark.counts
     try:
         declared = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
-    valid = isinstance(declared, dict) and declared and declared.keys() <= benchmark.counts.keys()
-    if not valid or not all(type(size) is int and size > 0 for size in declared.values()):
+    valid = isinstance(declared, dict) and declared
+    known = benchmark.free_groups or (valid and declared.keys() <= benchmark.counts.keys())
+    if not valid or not known or not all(type(size) is int and size > 0 for size in declared.values()):
         raise DataError(
             f"{path}: expected items per group, as in {json.dumps(dict.fromkeys(benchmark.counts, 300))}."
         )
-    return {group: (declared[group],) for group in benchmark.counts if group in declared}
+    return {group: (declared[group],) for group in {**benchmark.counts, **declared} if group in declared}
+
+
+def size_problem(
+    benchmark: Benchmark, items: Sequence[Item], expected: Mapping[str, tuple[int, ...]]
+) -> str | None:
+    """What is wrong with the number of items, in words; None if nothing is."""
+    found = Counter(item.group for item in items)
+    if benchmark.free_groups and sorted(found.values()) == sorted(max(sizes) for sizes in expected.values()):
+        return None
+    for group in {**expected, **found}:
+        sizes = expected.get(group, (0,))
+        if found[group] not in sizes:
+            totals = sorted({sum(choice) for choice in itertools.product(*expected.values())})
+            return (
+                f"{found[group]} items in group {group!r}, expected {' or '.join(map(str, sizes))} "
+                f"({len(items)} in all, expected {' or '.join(map(str, totals))})"
+            )
+    return None
 
 
 def write_counts(folder: Path, counts: Mapping[str, int]) -> None:
@@ -84,49 +139,16 @@ def write_counts(folder: Path, counts: Mapping[str, int]) -> None:
     (folder / COUNTS_FILE).write_text(json.dumps(counts) + "\n", encoding="utf-8")
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place for error messages, object) of each line that is not blank.
-
-    Raises:
-        DataError: missing or empty file, or a line that is not a JSON object.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError as error:
-        raise DataError(
-            f"No file {path}. Put the benchmark's files there, or give its parent with --data."
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}.") from error
-    if not any(line.strip() for line in lines):
-        raise DataError(f"{path} is empty.")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path} line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(
-                f"{where} is not valid JSON ({error}); the file is damaged or cut short."
-            ) from error
-        if not isinstance(row, dict):
-            raise DataError(f"{where} is {type(row).__name__}, expected an object.")
-        yield where, row
-
-
-def field(row: Mapping[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401
-    """`row[name]`, checked to be of a type.
-
-    Raises:
-        DataError: the field is missing or of another type.
-    """
-    if name not in row:
-        raise DataError(f"{where} has no field {name!r}; it holds {', '.join(row) or 'nothing'}.")
-    value = row[name]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise DataError(f"{where}: {name} is {type(value).__name__} {value!r:.40}.")
-    return value
+def fingerprint(benchmark: Benchmark, items: Sequence[Item]) -> dict[str, str]:
+    """Group -> SHA-256 over its questions, options and answers; the same in whatever order and format they lie."""
+    lines: dict[str, list[str]] = {}
+    for item in items:
+        content = [benchmark.same_id(item.id), item.question, item.answer, item.options]
+        lines.setdefault(item.group, []).append(json.dumps(content))
+    return {
+        group: hashlib.sha256("\n".join(sorted(members)).encode()).hexdigest()
+        for group, members in sorted(lines.items())
+    }
 
 
 def image_path(root: Path, relative: str, where: str) -> Path:
@@ -137,7 +159,7 @@ def image_path(root: Path, relative: str, where: str) -> Path:
     """
     try:
         return resolve_image(root, relative)
-    except ImageError as error:
+    except (ImageError, ValueError, OSError) as error:
         raise DataError(f"{where}: {error}.") from error
 
 
@@ -147,5 +169,6 @@ def require_images(items: Sequence[Item]) -> None:
     Raises:
         DataError: pictures are missing.
     """
-    if missing := sorted({str(item.image) for item in items if not item.image.is_file()}):
+    sources = dict.fromkeys(item.image for item in items)
+    if missing := sorted(str(source) for source in sources if not source.is_file()):
         raise DataError(f"{len(missing)} images are missing, first {missing[0]}.")

@@ -45,6 +45,12 @@ def lenient_letter(reply: str, item: Item) -> str | None:
     return None
 
 
+def leading_letter(reply: str, item: Item) -> str | None:
+    """lmms-eval's CV-Bench rule: the first character, opening parentheses aside; "The answer is A" reads as T."""
+    match = re.match(r"[(\s]*([a-z])", reply.strip(), re.IGNORECASE)
+    return match[1].upper() if match else None
+
+
 def release_yes_no(reply: str, item: Item) -> str | None:
     """Word yes, else word no, else a listed syllable in the first sentence, affirmative ones first.
 
@@ -66,14 +72,26 @@ def official_yes_no(reply: str, item: Item) -> str | None:
     return "no" if {"No", "no", "not"} & set(tokens) else "yes"
 
 
+def mme_yes_no(reply: str, item: Item) -> str | None:
+    """MME's own tool: yes, else no, among the first four characters; "None" reads as no, "Eyes" as yes."""
+    start = reply.lower()[:4]
+    return next((word for word in ("yes", "no") if word in start), None)
+
+
+def lmms_mme_yes_no(reply: str, item: Item) -> str | None:
+    """lmms-eval's MME rule: as the tool's, without full stops and blanks around; y and n alone count."""
+    text = reply.lower().strip().replace(".", "")
+    return {"y": "yes", "n": "no"}.get(text) or mme_yes_no(text, item)
+
+
 def strict_yes_no(reply: str, item: Item) -> str | None:
-    """The reply is the word yes or no and nothing else."""
+    """The reply is the word yes or no and nothing else; also lmms-eval's POPE rule."""
     word = reply.strip().lower()
     return word if word in ("yes", "no") else None
 
 
 def lenient_yes_no(reply: str, item: Item) -> str | None:
-    """Exactly one of the words yes and no occurs."""
+    """Exactly one of the words yes and no occurs; also VLMEvalKit's rule."""
     found = {"yes", "no"} & set(re.findall(r"\w+", reply.lower()))
     return found.pop() if len(found) == 1 else None
 

@@ -1,30 +1,32 @@
 """POPE: yes/no questions on objects that are or are not in a COCO picture (github.com/AoiDragon/POPE).
 
-On disk: `POPE/pope_{random,popular,adversarial}.jsonl`, and the pictures beside it in `COCO2014/val2014/`. The
-release's own folder has no adversarial file, and its headline needs none.
+On disk: `POPE/pope_{random,popular,adversarial}.jsonl` or POPE's own `coco_pope_<split>.json`, and the pictures beside
+it in `COCO2014/val2014/`. The release's own folder has no adversarial file, and its headline needs none.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from viral.benchmarks.base import Benchmark, Item, Protocol, Verdict, accuracy, mean, percent
-from viral.benchmarks.files import field, image_path, read_jsonl
+from viral.benchmarks.files import image_path, required_files
 from viral.benchmarks.parsers import lenient_yes_no, official_yes_no, release_yes_no, strict_yes_no
+from viral.benchmarks.tables import field, read_rows
 from viral.errors import DataError
 
 SPLITS = ("random", "popular", "adversarial")
 
 
-def _files(folder: Path, groups: Sequence[str]) -> list[Path]:
-    return [folder / f"pope_{split}.jsonl" for split in groups]
+def _layouts(split: str) -> tuple[str, ...]:
+    names = [f"{stem}_{split}.{suffix}" for stem in ("pope", "coco_pope") for suffix in ("jsonl", "json")]
+    return tuple(folder + name for folder in ("", "coco/", "output/coco/") for name in names)
 
 
 def _load(folder: Path, groups: Sequence[str]) -> list[Item]:
     images = folder.parent / "COCO2014" / "val2014"
     return [
         _item(row, split, images, where)
-        for split, path in zip(groups, _files(folder, groups), strict=True)
-        for where, row in read_jsonl(path)
+        for split in groups
+        for where, row in read_rows(required_files(folder, _layouts(split))[0])
     ]
 
 
@@ -45,7 +47,8 @@ def _item(row: dict[str, object], split: str, images: Path, where: str) -> Item:
 def confusion(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
     """Counts and percentages of one split, "yes" being the positive class.
 
-    An unread answer is neither yes nor no: it misses a gold yes and is no true negative.
+    An unread answer is neither yes nor no: it misses a gold yes and is no true negative. `yes_ratio` is the
+    model's; `label_yes_ratio`, which lmms-eval prints under that name, only tells the file.
     """
     cells = [(verdict.item.answer, verdict.answer) for verdict in verdicts]
     tp, fp = cells.count(("yes", "yes")), cells.count(("no", "yes"))
@@ -61,6 +64,7 @@ def confusion(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         "recall": percent(tp, gold_yes),
         "f1": percent(2 * tp, tp + fp + gold_yes),
         "yes_ratio": percent(tp + fp, len(cells)),
+        "label_yes_ratio": percent(gold_yes, len(cells)),
     }
 
 
@@ -84,6 +88,9 @@ def _details(verdicts: Sequence[Verdict]) -> dict[str, object]:
         "splits": {name: confusion(_split(verdicts, name)) for name in present},
         "mean_accuracy_random_popular": mean_accuracy(verdicts),
         "mean_f1": mean_f1(verdicts),
+        "pooled_accuracy_random_popular": accuracy(
+            [verdict for verdict in verdicts if verdict.item.group in ("random", "popular")]
+        ),
     }
 
 
@@ -93,7 +100,7 @@ POPE = Benchmark(
     folder="POPE",
     # The random file LLaVA links has 2,910 items, today's has 3,000; the paper's digits fit the former.
     counts={"random": (2910, 3000), "popular": (3000,), "adversarial": (3000,)},
-    files=_files,
+    layouts=_layouts,
     load=_load,
     protocols={
         "paper": Protocol(
@@ -114,7 +121,13 @@ POPE = Benchmark(
             headline=mean_f1,
         ),
     },
-    strict=strict_yes_no,
-    lenient=lenient_yes_no,
+    rules={
+        "viral": release_yes_no,
+        "official": official_yes_no,
+        "strict": strict_yes_no,
+        "lenient": lenient_yes_no,
+        "lmms_eval": strict_yes_no,
+        "vlmevalkit": lenient_yes_no,
+    },
     details=_details,
 )
