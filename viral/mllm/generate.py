@@ -1,19 +1,24 @@
 """Greedy decoding of many image questions at once; the same tokens as one at a time.
 
-Shape letters: B prompts in a batch, L tokens of the longest prompt, C H W channels and pixels.
+Shape letters: B prompts in a batch, L tokens of the longest prompt; N views of their images, T visual tokens per view,
+V tower width, D LLM width.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
-import numpy as np
 import torch
 
 from viral.data.image_source import ImageSource
-from viral.data.images import decode_image, mean_fill, normalise, to_square
 from viral.data.tokens import encode_prompt
-from viral.errors import DataError, ImageError
+from viral.errors import ConfigError, DataError
+from viral.mllm.sight import Sight
 from viral.mllm.student import Student
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,64 +40,52 @@ def generate(
 ) -> Iterator[tuple[str, str]]:
     """Yield (key, reply) for every question, batch by batch, prompts of similar length together.
 
-    A reply is the new text only: up to the end token, special tokens dropped, stripped.
+    A reply is the new text only: up to the end token, special tokens dropped, stripped. Where the device's memory
+    does not hold a batch, the half is tried, and what fits is kept to.
 
     Raises:
         DataError: a prompt with other than one image, or one that leaves no room for the reply.
         ImageError: an image that cannot be read.
+        ConfigError: the device's memory does not hold a single question.
     """
-    prompts = {
-        question.key: encode_prompt(question.prompt, student.tokenizer, student.image)
-        for question in questions
-    }
-    for question in questions:
-        _check_prompt(question, prompts[question.key], student, max_new_tokens)
-    for batch in buckets(questions, [len(prompts[question.key]) for question in questions], batch_size):
-        pixels_BCHW = load_pixels((question.image for question in batch), student, image_mode)
-        token_lists = greedy(
-            student, [prompts[question.key] for question in batch], pixels_BCHW, max_new_tokens
-        )
-        for question, tokens in zip(batch, token_lists, strict=True):
-            yield question.key, str(student.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+    ids = [encode_prompt(question.prompt, student.tokenizer, student.image) for question in questions]
+    for question, prompt in zip(questions, ids, strict=True):
+        _check_prompt(question, prompt, student, max_new_tokens)
+    order = longest_first(questions, list(map(len, ids)))
+    images = [questions[index].image for index in order]
+    start = 0
+    with Sight(student, image_mode, images) as sight:
+        while start < len(order):
+            end = start + batch_size
+            prompts = [ids[index] for index in order[start:end]]
+            sight.read_ahead(images[start : end + batch_size])
+            try:
+                replies = greedy(student, prompts, sight.features(images[start:end]), max_new_tokens)
+            except torch.OutOfMemoryError as error:
+                batch_size = _half(len(prompts), str(student.model.device), error)
+                continue  # outside this block, where the error no longer holds on to what filled the memory
+            sight.answered(images[start:end])
+            for index, tokens in zip(order[start:end], replies, strict=True):
+                text = str(student.tokenizer.decode(tokens, skip_special_tokens=True))
+                yield questions[index].key, text.strip()
+            start += len(prompts)
 
 
-def buckets(
-    questions: Sequence[Question], lengths: Sequence[int], batch_size: int
-) -> Iterator[list[Question]]:
-    """Batches of neighbours in length, so that little is padded, and then in image, so that it is read once.
+def longest_first(questions: Sequence[Question], lengths: Sequence[int]) -> list[int]:
+    """Indices of the questions, neighbours alike in length, so that little is padded, and then in image.
 
     The longest come first: a batch too large for the memory fails at once and not after an hour.
     """
-    order = sorted(
+    return sorted(
         range(len(questions)), key=lambda index: (-lengths[index], str(questions[index].image), index)
     )
-    for start in range(0, len(order), batch_size):
-        yield [questions[index] for index in order[start : start + batch_size]]
-
-
-def load_pixels(images: Iterable[ImageSource], student: Student, image_mode: str) -> torch.Tensor:
-    """Normalised pixels [B, C, H, W] as the student wants them; a picture that comes twice is read once.
-
-    Raises:
-        ImageError: an image that cannot be read; the message names it.
-    """
-    squares: dict[ImageSource, np.ndarray] = {}
-    order = list(images)
-    for path in order:
-        if path not in squares:
-            try:
-                image = decode_image(path)
-            except ImageError as error:
-                raise ImageError(f"{path}: {error}. Replace the file; no question may be skipped.") from error
-            squares[path] = to_square(image, student.pixels.size, image_mode, mean_fill(student.pixels.mean))
-    return normalise(np.stack([squares[path] for path in order]), student.pixels)
 
 
 @torch.inference_mode()
 def greedy(
-    student: Student, prompts: Sequence[Sequence[int]], pixels_BCHW: torch.Tensor, max_new_tokens: int
+    student: Student, prompts: Sequence[Sequence[int]], features_NTV: torch.Tensor, max_new_tokens: int
 ) -> list[list[int]]:
-    """New token ids per prompt, without the end token.
+    """New token ids per prompt, without the end token, given the tower's features of the prompts' pictures.
 
     Written out rather than left to `model.generate`, which takes sampling and penalties from a
     checkpoint's generation config unless each is switched off by name.
@@ -106,7 +99,7 @@ def greedy(
     # The image enters with the prompt; from then on its keys and values are in the cache.
     state = model(
         input_ids=ids_BL,
-        pixel_values=pixels_BCHW.to(model.device, model.dtype),
+        mm_encoder_outputs=visual_blocks(student, features_NTV),
         attention_mask=mask_BL,
         position_ids=positions_BL,
         use_cache=True,
@@ -133,6 +126,12 @@ def greedy(
     return replies
 
 
+def visual_blocks(student: Student, features_NTV: torch.Tensor) -> dict[str, Any]:
+    """The tower's features as the model's forward takes an encoder's output: a block of visual tokens per image."""
+    projected_NTD = student.model.model.multi_modal_projector(features_NTV.to(student.model.dtype))
+    return {"image": SimpleNamespace(pooler_output=list(projected_NTD))}
+
+
 def left_pad(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and attention mask [B, L], ends aligned so that every row's next token is in one column."""
     longest = max(map(len, prompts))
@@ -147,6 +146,23 @@ def end_tokens(student: Student) -> torch.Tensor:
     configured = student.model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return torch.tensor(sorted({id_ for id_ in [*ids, student.tokenizer.eos_token_id] if id_ is not None}))
+
+
+def _half(batch_size: int, device: str, error: Exception) -> int:
+    """A batch size to try after one that did not fit."""
+    if batch_size == 1:
+        raise ConfigError(
+            f"The memory of {device} does not hold one question ({str(error).splitlines()[0]}); "
+            "use another --device, or a smaller --dtype."
+        ) from error
+    log.warning(
+        "%d questions at a time do not fit into the memory of %s; going on with %d",
+        batch_size,
+        device,
+        batch_size // 2,
+    )
+    torch.cuda.empty_cache()
+    return batch_size // 2
 
 
 def _check_prompt(question: Question, prompt: Sequence[int], student: Student, max_new_tokens: int) -> None:
