@@ -28,8 +28,17 @@ def eval_(
         Path, typer.Option(help="Folder for replies and scores; the same folder resumes.")
     ] = Path("eval"),
     profile: Profile = "paper",
-    batch_size: Annotated[int, typer.Option(help="Questions per forward pass.")] = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Questions at a time (default: 32, on a GPU 256; halved if they do not fit)."),
+    ] = None,
     device: Device = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="auto (float32 on a CPU, else float16), float32, bfloat16, float16.")
+    ] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="transformers, or vllm (an extra; GPU only).")
+    ] = "transformers",
 ) -> None:
     """Ask a model the questions of benchmarks, score the replies, write replies.jsonl and scores.json."""
     from pipelines.evaluate import evaluate
@@ -37,7 +46,17 @@ def eval_(
     from pipelines.scores_file import SCORES
 
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
-    scores = evaluate(model, names, data, output, profile=profile, batch_size=batch_size, device=device)
+    scores = evaluate(
+        model,
+        names,
+        data,
+        output,
+        profile=profile,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        backend=backend,
+    )
     typer.echo(score_table(scores.values()))
     typer.echo(f"wrote {output / SCORES}")
 

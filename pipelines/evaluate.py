@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.answering import Answer, get_backend
 from pipelines.progress import bar
 from pipelines.replies import ReplyLog, hash_files, read_settings
 from pipelines.scores_file import add_scores, require_same_model
@@ -21,10 +22,12 @@ from viral.benchmarks import (
 )
 from viral.benchmarks.files import fingerprint, require_images
 from viral.data.conversation import get_template, with_image
-from viral.errors import ConfigError, DataError
+from viral.errors import ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
-    from viral.mllm.student import Student
+    import torch
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def evaluate(
@@ -34,8 +37,10 @@ def evaluate(
     out_dir: Path,
     *,
     profile: str = "paper",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "transformers",
 ) -> dict[str, dict[str, Any]]:
     """Generate what is missing, score it, add it to `scores.json`; returns these scores by benchmark name.
 
@@ -43,7 +48,15 @@ def evaluate(
         UnknownNameError, DataError, ConfigError, ImageError, WeightsError: see the parts.
     """
     replies = generate_replies(
-        model, benchmarks, data_dir, out_dir, profile=profile, batch_size=batch_size, device=device
+        model,
+        benchmarks,
+        data_dir,
+        out_dir,
+        profile=profile,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        backend=backend,
     )
     scores = {name: score(name, data_dir, path, profile=profile) for name, path in replies.items()}
     add_scores(out_dir, scores)
@@ -57,35 +70,41 @@ def generate_replies(
     out_dir: Path,
     *,
     profile: str = "paper",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "transformers",
 ) -> dict[str, Path]:
     """Write `<out>/<benchmark>/replies.jsonl`, going on where an earlier call was stopped; returns the paths.
 
-    Items, pictures and earlier replies are checked for all benchmarks before the model is loaded.
+    Items, pictures and earlier replies are checked for all benchmarks before the model is loaded. Without a
+    `batch_size` the backend's is tried. `dtype` is one of `DTYPES`; `auto` is float32 on a CPU and float16, as in
+    the release, elsewhere.
 
     Raises:
-        UnknownNameError: no such benchmark or profile.
-        ConfigError: no benchmark given, no such device, or the output holds replies made with other settings,
-            or scores of another model.
+        UnknownNameError: no such benchmark, profile, backend or dtype.
+        ConfigError: no benchmark given, no such device, a model that the backend does not take, or the output holds
+            replies made with other settings, or scores of another model.
         DataError: benchmark files are missing or damaged, or pictures are missing.
         ImageError: a picture cannot be decoded; what was answered before it is kept.
         WeightsError: no model there.
     """
     from viral.device import pick_device
 
-    if not benchmarks or batch_size < 1:
+    if not benchmarks or (batch_size is not None and batch_size < 1):
         raise ConfigError(f"Nothing to do for benchmarks={list(benchmarks)}, batch_size={batch_size}.")
     get_profile(profile)
     chosen = [get_benchmark(name) for name in dict.fromkeys(benchmarks)]
-    where = pick_device(device)
+    where, runner = pick_device(device), get_backend(backend)
+    runner.check(model, where)
     items_of = {benchmark.name: load_items(benchmark, data_dir, profile) for benchmark in chosen}
     for items in items_of.values():
         require_images(items)
     maker = {
         "model": model,
         "weights": hash_weights(model),
-        "dtype": "float32" if where.type == "cpu" else "float16",
+        "dtype": pick_dtype(dtype, where),
+        "backend": {backend: importlib.metadata.version(backend)},
     }
     require_same_model(out_dir, maker | {"profile": profile})
     logs = {
@@ -96,11 +115,12 @@ def generate_replies(
     }
     unfinished = [spec for spec in chosen if len(logs[spec.name].answered) < len(items_of[spec.name])]
     if unfinished:
-        from pipelines.training.load import load_model
-
-        student = load_model(model, device=str(where), dtype=str(maker["dtype"]))
+        answer, size = (
+            runner.load(model, where, str(maker["dtype"])),
+            batch_size or runner.batch_size[where.type],
+        )
         for benchmark in unfinished:
-            _answer(student, benchmark, items_of[benchmark.name], logs[benchmark.name], profile, batch_size)
+            _ask(answer, benchmark, items_of[benchmark.name], logs[benchmark.name], profile, size)
     return {name: log.path for name, log in logs.items()}
 
 
@@ -162,6 +182,17 @@ def hash_weights(model: str) -> str | None:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
+def pick_dtype(name: str, device: "torch.device") -> str:
+    """The precision that `name` means on a device.
+
+    Raises:
+        UnknownNameError: none of `DTYPES`.
+    """
+    if name not in DTYPES:
+        raise UnknownNameError("dtype", name, list(DTYPES))
+    return ("float32" if device.type == "cpu" else "float16") if name == "auto" else name
+
+
 def generate_one(
     model: str,
     image: Path,
@@ -183,7 +214,7 @@ def generate_one(
 
     shown = get_profile(profile)
     where = pick_device(device)
-    student = load_model(model, device=str(where), dtype="float32" if where.type == "cpu" else "float16")
+    student = load_model(model, device=str(where), dtype=pick_dtype("auto", where))
     template = get_template(prompt_template(student.model, shown.template))
     asked = Question("prompt", template.prompt(with_image(question)), image)
     ((_, reply),) = generate(
@@ -192,15 +223,14 @@ def generate_one(
     return reply
 
 
-def _answer(
-    student: "Student", benchmark: Benchmark, items: list[Item], log: ReplyLog, profile: str, batch_size: int
+def _ask(
+    answer: Answer, benchmark: Benchmark, items: list[Item], log: ReplyLog, profile: str, batch_size: int
 ) -> None:
-    from viral.mllm.generate import Question, generate
+    from viral.mllm.generate import Question
 
     prompts = {item.id: prompt(benchmark, item, profile) for item in items}
     asked = [Question(item.id, prompts[item.id], item.image) for item in items if item.id not in log.answered]
-    replies = generate(
-        student,
+    replies = answer(
         asked,
         max_new_tokens=benchmark.protocols[profile].max_new_tokens,
         image_mode=get_profile(profile).image_mode,

@@ -1,19 +1,26 @@
 """Batched greedy decoding against one prompt at a time, against transformers, and against no cache at all."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from transformers import GenerationConfig
 
 from tests import tiny
+from tests.mllm.test_aligned import make
 from viral.data.conversation import get_template
-from viral.data.tokens import encode_prompt
-from viral.errors import DataError, ImageError
-from viral.mllm.generate import Question, buckets, end_tokens, generate, greedy, left_pad, load_pixels
+from viral.data.images import CLIP_MEAN, CLIP_STD, PixelSpec, normalise
+from viral.data.tokens import ImageTokens, encode_prompt
+from viral.errors import ConfigError, DataError, ImageError
+from viral.mllm import sight as sight_module
+from viral.mllm.generate import Question, end_tokens, generate, greedy, left_pad, longest_first
+from viral.mllm.sight import Sight, look
 from viral.mllm.student import Student, load_student
 
 NEW = 12
@@ -71,15 +78,20 @@ def questions(tmp_path_factory) -> list[Question]:
 
 
 def replies(student, questions, batch_size, **changes) -> dict[str, str]:
-    settings = {"max_new_tokens": NEW, "image_mode": "pad"} | changes
-    return dict(generate(student, questions, batch_size=batch_size, **settings))
+    wanted = {"max_new_tokens": NEW, "image_mode": "pad"} | changes
+    return dict(generate(student, questions, batch_size=batch_size, **wanted))
 
 
 def tokens_of(student, questions, batch: list[int]) -> list[list[int]]:
     chosen = [questions[index] for index in batch]
     prompts = [encode_prompt(question.prompt, student.tokenizer, student.image) for question in chosen]
-    pixels = load_pixels((question.image for question in chosen), student, "pad")
-    return greedy(student, prompts, pixels, NEW)
+    images = [question.image for question in chosen]
+    with Sight(student, "pad", images) as sight:
+        return greedy(student, prompts, sight.features(images), NEW)
+
+
+def pixels_of(student, question) -> torch.Tensor:
+    return normalise(look(student, question.image, "pad").views, student.pixels)
 
 
 def test_a_batch_gives_the_tokens_of_single_prompts(student, questions):
@@ -93,7 +105,7 @@ def test_a_batch_gives_the_tokens_of_single_prompts(student, questions):
 def test_generation_is_that_of_transformers(student, questions):
     for index, question in enumerate(questions[:4]):
         ids = torch.tensor([encode_prompt(question.prompt, student.tokenizer, student.image)])
-        pixels = load_pixels([question.image], student, "pad")["pixel_values"]
+        pixels = pixels_of(student, question)
         out = student.model.generate(
             input_ids=ids,
             pixel_values=pixels,
@@ -108,7 +120,7 @@ def test_generation_is_that_of_transformers(student, questions):
 def test_the_cache_changes_nothing(student, questions):
     question = questions[0]
     ids = encode_prompt(question.prompt, student.tokenizer, student.image)
-    pixels = load_pixels([question.image], student, "pad")["pixel_values"]
+    pixels = pixels_of(student, question)
     expected: list[int] = []
     with torch.inference_mode():
         while len(expected) < NEW:
@@ -130,10 +142,8 @@ def test_replies_do_not_depend_on_the_batch_size(student, questions, batch_size)
 def test_the_image_and_the_square_mode_matter(student, questions):
     oblong = [replace(question, image=questions[2].image) for question in questions]
     assert replies(student, oblong, 8) != replies(student, questions, 8)
-    first, second = (
-        load_pixels([questions[2].image], student, mode)["pixel_values"] for mode in ("pad", "crop")
-    )
-    assert not torch.equal(first, second)
+    first, second = (look(student, questions[2].image, mode).views for mode in ("pad", "crop"))
+    assert not np.array_equal(first, second)
 
 
 def test_a_reply_ends_at_the_end_token_even_if_others_go_on(student, questions):
@@ -164,13 +174,108 @@ def test_left_padding_aligns_the_ends():
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
-def test_buckets_hold_everything_once_with_little_padding(questions):
+def test_the_order_holds_everything_once_with_little_padding(questions):
     lengths = [3, 9, 3, 8, 1, 9, 2, 2, 1, 8, 3]
-    batches = list(buckets(questions, lengths, 4))
-    assert [len(batch) for batch in batches] == [4, 4, 3]
-    length_of = {question.key: length for question, length in zip(questions, lengths, strict=True)}
-    assert [length_of[q.key] for batch in batches for q in batch] == sorted(lengths, reverse=True)
-    assert {q.key for batch in batches for q in batch} == set(length_of)
+    order = longest_first(questions, lengths)
+    assert sorted(order) == list(range(len(questions)))
+    assert [lengths[index] for index in order] == sorted(lengths, reverse=True)
+    equal = [str(questions[index].image) for index in order if lengths[index] == 3]
+    assert equal == sorted(equal)
+
+
+class Looks:
+    """Counts the pictures that a student's tower is shown."""
+
+    def __init__(self, student) -> None:
+        self.count = 0
+        tower = student.model.model.vision_tower
+        self.hook = tower.register_forward_hook(lambda _m, args, _out: self._add(len(args[0])))
+
+    def _add(self, number: int) -> None:
+        self.count += number
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 11])
+def test_the_tower_looks_at_each_picture_once_and_forgets_it_after_its_last_question(
+    student, questions, batch_size, monkeypatch
+):
+    kept = []
+    answered = Sight.answered
+    monkeypatch.setattr(
+        Sight, "answered", lambda self, images: (answered(self, images), kept.append(len(self._kept)))
+    )
+    looks = Looks(student)
+    replies(student, questions, batch_size)
+    looks.hook.remove()
+    assert looks.count == 3
+    assert kept[-1] == 0
+    assert max(kept) <= 3
+
+
+def test_without_room_pictures_are_looked_at_again_to_the_same_replies(student, questions, monkeypatch):
+    expected = replies(student, questions, 2)
+    monkeypatch.setattr(sight_module, "KEPT_BYTES", 0)
+    looks = Looks(student)
+    assert replies(student, questions, 2) == expected
+    looks.hook.remove()
+    assert looks.count > 3
+
+
+def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(student, questions, caplog):
+    def refuse(_module, _args, kwargs):
+        if len(kwargs["input_ids"]) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    expected = replies(student, questions, 4)
+    hook = student.model.register_forward_pre_hook(refuse, with_kwargs=True)
+    assert replies(student, questions, 11) == expected
+    hook.remove()
+    assert [record.getMessage() for record in caplog.records] == [
+        "11 questions at a time do not fit into the memory of cpu; going on with 5",
+        "5 questions at a time do not fit into the memory of cpu; going on with 2",
+    ]
+
+
+def test_a_memory_too_small_for_one_question_ends_in_one_line(student, questions):
+    def refuse(_module, _args):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nDetails")
+
+    hook = student.model.model.language_model.register_forward_pre_hook(refuse)
+    with pytest.raises(
+        ConfigError, match=r"memory of cpu does not hold one question \(CUDA out of memory.\)"
+    ):
+        replies(student, questions, 4)
+    hook.remove()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["none", "reinject_post image", "reinject_post all", "reinject_pre image"]),
+    asked=st.lists(st.tuples(st.integers(0, 2), st.text("abcdef ?", max_size=40)), min_size=2, max_size=7),
+    batch_size=st.integers(2, 5),
+    mode=st.sampled_from(["pad", "crop"]),
+)
+def test_any_batch_gives_the_replies_of_single_questions(questions, kind, asked, batch_size, mode):
+    student = reinjecting(kind)
+    some = [
+        Question(str(index), f"USER: <image>\n{text} ASSISTANT:", questions[image].image)
+        for index, (image, text) in enumerate(asked)
+    ]
+    single = {}
+    for question in some:
+        single |= replies(student, [question], 1, image_mode=mode)
+    assert replies(student, some, batch_size, image_mode=mode) == single
+
+
+@cache
+def reinjecting(kind: str) -> Student:
+    """A random student without objective, or with one that changes hidden states."""
+    model = tiny.llava(seed=3)
+    if kind != "none":
+        objective, scope = kind.split()
+        make(objective, scope=scope, layers=(2,), adapter_init="random").attach(model.model)
+    pixels = PixelSpec(size=tiny.SIZE, mean=CLIP_MEAN, std=CLIP_STD)
+    return Student(model, tiny.tokenizer(), pixels, ImageTokens(id=3, count=tiny.GRID**2))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from viral.data.tokens import ImageTokens
 from viral.errors import ConfigError
 from viral.mllm.generate import greedy
 from viral.mllm.student import Student
+from viral.mllm.towers import patch_features
 from viral.mllm.visual import VisualTokens
 
 KINDS = [("reinject_post", "image"), ("reinject_post", "all"), ("reinject_pre", "image")]
@@ -115,9 +116,9 @@ def test_batched_generation_equals_one_at_a_time(kind, scope):
     student = student_with(kind, scope)
     prompts = [sample(5, 3)[0], sample(9, 3, seed=1)[0]]
     pixels = torch.randn(2, 3, tiny.SIZE, tiny.SIZE, generator=torch.Generator().manual_seed(2))
-    together = greedy(student, prompts, {"pixel_values": pixels}, 5)
-    each = [{"pixel_values": pixels[row : row + 1]} for row in range(2)]
-    alone = [greedy(student, [prompts[row]], each[row], 5)[0] for row in range(2)]
+    features = patch_features(student.model.model, pixels)
+    together = greedy(student, prompts, features, 5)
+    alone = [greedy(student, [prompts[row]], features[row : row + 1], 5)[0] for row in range(2)]
     assert together == alone
 
 

@@ -19,7 +19,8 @@ def small(monkeypatch):
     """A demo of four steps and a few questions."""
     monkeypatch.setattr(demo, "NUM_SAMPLES", 128)
     monkeypatch.setattr(demo, "TIMED_PAIRS", 1)
-    sizes = {"num_count": 6, "num_relation": 6, "num_pairs": 2, "num_pope_images": 2}
+    sizes = {"num_count": 6, "num_relation": 6, "num_pairs": 2, "num_pope_images": 2, "num_coco": 2}
+    sizes |= {"num_sets": 1, "num_per_category": 1, "num_mme_images": 1}
     monkeypatch.setattr(demo, "write_benchmarks", lambda out: write_benchmarks(out, **sizes))
 
 

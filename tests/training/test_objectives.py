@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from pipelines.answering import get_backend
 from pipelines.evaluate import generate_one, hash_weights
 from pipelines.training.caches import parse_caches
 from pipelines.training.checkpoint import latest_checkpoint, load_checkpoint
@@ -224,6 +225,8 @@ def test_a_reinjecting_run_is_used_with_its_reinjection_and_not_exported(
     with pytest.raises(ConfigError, match=rf"trained with {objective}, .* viral eval --model"):
         export_run(output, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+    with pytest.raises(ConfigError, match=rf"reinjects \({objective}\), which vLLM cannot"):
+        get_backend("vllm").check(str(output), torch.device("cuda"))
 
 
 def test_a_run_of_alignment_is_asked_as_its_export_is(config, caches, tmp_path: Path):
@@ -236,6 +239,8 @@ def test_a_run_of_alignment_is_asked_as_its_export_is(config, caches, tmp_path: 
     torch.testing.assert_close(mine, theirs)
     with pytest.raises(ConfigError, match="Saved: step-000002"):
         load_model(str(output / "checkpoints" / "step-000009"))
+    with pytest.raises(ConfigError, match="is a run, and vLLM reads plain model folders; use viral export"):
+        get_backend("vllm").check(str(output), torch.device("cuda"))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Writing folders of pictures and tables: everything or nothing."""
 
+import io
 import json
 import os
 import shutil
@@ -36,10 +37,17 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise
 
 
+def encode_picture(picture: Image.Image) -> bytes:
+    """A JPEG without colour subsampling, so that small coloured shapes stay crisp."""
+    file = io.BytesIO()
+    picture.save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return file.getvalue()
+
+
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a JPEG without colour subsampling, so that small coloured shapes stay crisp."""
+    """Write a picture as `encode_picture` makes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+    path.write_bytes(encode_picture(picture))
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -131,8 +131,8 @@ def ask_check(scene: Scene, rng: Rng) -> Question | None:
     if question is None:
         return None
     true = bool(rng.random() < 0.5)
-    claim = question.answer if true else pick(question.wrong, rng)
-    return _yes_no("check", question.about, _claim(question, claim), true)
+    option = question.answer if true else pick(question.wrong, rng)
+    return _yes_no("check", question.about, claim(question, option), true)
 
 
 def ask_either(scene: Scene, rng: Rng) -> Question | None:
@@ -147,7 +147,7 @@ def either_or(question: Question, wrong: str, rng: Rng) -> Question:
     if rng.random() < 0.5:
         options.reverse()
     phrases = [PHRASE.get(option, option) for option in options]
-    text = _claim(question, " or ".join(phrases))
+    text = claim(question, " or ".join(phrases))
     return Question("either", question.about, text, question.answer, (wrong,))
 
 
@@ -169,10 +169,11 @@ _CLAIMS = {
 }
 
 
-def _claim(question: Question, claim: str) -> str:
+def claim(question: Question, option: str) -> str:
+    """`option` as the answer to a question about a count, a relation or a colour, put as a yes/no question."""
     subject = question.about[0]
     return _CLAIMS[question.skill].format(
-        *question.about, plural=plural(subject), claim=PHRASE.get(claim, claim)
+        *question.about, plural=plural(subject), claim=PHRASE.get(option, option)
     )
 
 

@@ -1,19 +1,26 @@
 """Greedy decoding of many image questions at once; the same tokens as one at a time.
 
-Shape letters: B prompts in a batch, L tokens of the longest prompt.
+Shape letters: B prompts in a batch, L tokens of the longest prompt; N views of their images, T visual tokens per view,
+V tower width, D LLM width.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 
 from viral.data.conversation import IMAGE_TAG
 from viral.data.image_source import ImageSource
-from viral.data.images import decode_image
+from viral.data.tiles import Size
 from viral.data.tokens import encode_prompt
-from viral.errors import DataError, ImageError
-from viral.mllm.student import Seen, Student
+from viral.errors import ConfigError, DataError, ImageError
+from viral.mllm.sight import Sight
+from viral.mllm.student import Student
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,63 +42,63 @@ def generate(
 ) -> Iterator[tuple[str, str]]:
     """Yield (key, reply) for every question, batch by batch, prompts of similar length together.
 
-    A reply is the new text only: up to the end token, special tokens dropped, stripped.
+    A reply is the new text only: up to the end token, special tokens dropped, stripped. Where the device's memory
+    does not hold a batch, the half is tried, and what fits is kept to.
 
     Raises:
         DataError: a prompt with other than one image, or one that leaves no room for the reply.
         ImageError: an image that cannot be read.
+        ConfigError: the device's memory does not hold a single question.
     """
-    prompts = {
-        question.key: encode_prompt(
+    ids = [
+        encode_prompt(
             question.prompt, student.tokenizer, student.image, _blocks(question, student, image_mode)
         )
         for question in questions
-    }
-    for question in questions:
-        _check_prompt(question, prompts[question.key], student, max_new_tokens)
-    for batch in buckets(questions, [len(prompts[question.key]) for question in questions], batch_size):
-        images = load_pixels((question.image for question in batch), student, image_mode)
-        token_lists = greedy(student, [prompts[question.key] for question in batch], images, max_new_tokens)
-        for question, tokens in zip(batch, token_lists, strict=True):
-            yield question.key, str(student.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+    ]
+    for question, prompt in zip(questions, ids, strict=True):
+        _check_prompt(question, prompt, student, max_new_tokens)
+    order = longest_first(questions, list(map(len, ids)))
+    images = [questions[index].image for index in order]
+    start = 0
+    with Sight(student, image_mode, images) as sight:
+        while start < len(order):
+            end = start + batch_size
+            prompts = [ids[index] for index in order[start:end]]
+            sight.read_ahead(images[start : end + batch_size])
+            try:
+                seen = sight.features(images[start:end])
+                replies = greedy(student, prompts, seen, max_new_tokens, sight.sizes(images[start:end]))
+            except torch.OutOfMemoryError as error:
+                batch_size = _half(len(prompts), str(student.model.device), error)
+                continue  # outside this block, where the error no longer holds on to what filled the memory
+            sight.answered(images[start:end])
+            for index, tokens in zip(order[start:end], replies, strict=True):
+                text = str(student.tokenizer.decode(tokens, skip_special_tokens=True))
+                yield questions[index].key, text.strip()
+            start += len(prompts)
 
 
-def buckets(
-    questions: Sequence[Question], lengths: Sequence[int], batch_size: int
-) -> Iterator[list[Question]]:
-    """Batches of neighbours in length, so that little is padded, and then in image, so that it is read once.
+def longest_first(questions: Sequence[Question], lengths: Sequence[int]) -> list[int]:
+    """Indices of the questions, neighbours alike in length, so that little is padded, and then in image.
 
     The longest come first: a batch too large for the memory fails at once and not after an hour.
     """
-    order = sorted(
+    return sorted(
         range(len(questions)), key=lambda index: (-lengths[index], str(questions[index].image), index)
     )
-    for start in range(0, len(order), batch_size):
-        yield [questions[index] for index in order[start : start + batch_size]]
-
-
-def load_pixels(images: Iterable[ImageSource], student: Student, image_mode: str) -> dict[str, torch.Tensor]:
-    """What the model's forward takes of these images (`Student.inputs`); a picture that comes twice is read once.
-
-    Raises:
-        ImageError: an image that cannot be read; the message names it.
-    """
-    seen: dict[ImageSource, Seen] = {}
-    order = list(images)
-    for path in order:
-        if path not in seen:
-            try:
-                seen[path] = student.look(decode_image(path), image_mode)
-            except ImageError as error:
-                raise ImageError(f"{path}: {error}. Replace the file; no question may be skipped.") from error
-    return student.inputs([seen[path] for path in order])
 
 
 @torch.inference_mode()
 def greedy(
-    student: Student, prompts: Sequence[Sequence[int]], images: dict[str, torch.Tensor], max_new_tokens: int
+    student: Student,
+    prompts: Sequence[Sequence[int]],
+    features_NTV: torch.Tensor,
+    max_new_tokens: int,
+    sizes: Sequence[Size] | None = None,
 ) -> list[list[int]]:
-    """New token ids per prompt, without the end token; `images` as `load_pixels` gives them.
+    """New token ids per prompt, without the end token, given the tower's features of the prompts' pictures; `sizes`
+    of these pictures are asked for where the model sees tiles.
 
     Written out rather than left to `model.generate`, which takes sampling and penalties from a
     checkpoint's generation config unless each is switched off by name.
@@ -105,7 +112,7 @@ def greedy(
     # The image enters with the prompt; from then on its keys and values are in the cache.
     state = model(
         input_ids=ids_BL,
-        **images,
+        mm_encoder_outputs=visual_blocks(student, features_NTV, sizes),
         attention_mask=mask_BL,
         position_ids=positions_BL,
         use_cache=True,
@@ -132,6 +139,21 @@ def greedy(
     return replies
 
 
+def visual_blocks(
+    student: Student, features_NTV: torch.Tensor, sizes: Sequence[Size] | None = None
+) -> dict[str, Any]:
+    """The tower's features as the model's forward takes an encoder's output: a block of visual tokens per image."""
+    core, tiling = student.model.model, student.image.tiling
+    projected_NTD = core.multi_modal_projector(features_NTV.to(student.model.dtype))
+    blocks = list(projected_NTD)
+    if tiling is not None:
+        assert sizes is not None
+        views = projected_NTD.split([tiling.num_views(size) for size in sizes])
+        strategy = student.model.config.vision_feature_select_strategy
+        blocks, _ = core.pack_image_features(views, torch.tensor(sizes), strategy, core.image_newline)
+    return {"image": SimpleNamespace(pooler_output=blocks)}
+
+
 def left_pad(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and attention mask [B, L], ends aligned so that every row's next token is in one column."""
     longest = max(map(len, prompts))
@@ -148,6 +170,23 @@ def end_tokens(student: Student) -> torch.Tensor:
     return torch.tensor(sorted({id_ for id_ in [*ids, student.tokenizer.eos_token_id] if id_ is not None}))
 
 
+def _half(batch_size: int, device: str, error: Exception) -> int:
+    """A batch size to try after one that did not fit."""
+    if batch_size == 1:
+        raise ConfigError(
+            f"The memory of {device} does not hold one question ({str(error).splitlines()[0]}); "
+            "use another --device, or a smaller --dtype."
+        ) from error
+    log.warning(
+        "%d questions at a time do not fit into the memory of %s; going on with %d",
+        batch_size,
+        device,
+        batch_size // 2,
+    )
+    torch.cuda.empty_cache()
+    return batch_size // 2
+
+
 def _blocks(question: Question, student: Student, image_mode: str) -> list[int]:
     if (count := question.prompt.count(IMAGE_TAG)) != 1:
         raise DataError(
@@ -156,7 +195,9 @@ def _blocks(question: Question, student: Student, image_mode: str) -> list[int]:
     try:
         return student.blocks([question.image], image_mode)
     except ImageError as error:
-        raise ImageError(f"{question.image}: {error}. Replace the file; no question may be skipped.") from error
+        raise ImageError(
+            f"{question.image}: {error}. Replace the file; no question may be skipped."
+        ) from error
 
 
 def _check_prompt(question: Question, prompt: Sequence[int], student: Student, max_new_tokens: int) -> None:
