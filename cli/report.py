@@ -29,6 +29,5 @@ def report(
     from stores.space import format_bytes
 
     made = write_report(folders, out, data, title=title, max_items=max_items)
-    kinds = ", ".join(f"{number} {kind}" for kind, number in made.kinds.items())
-    typer.echo(f"{kinds}; {made.num_items:,} of {made.total_items:,} items")
+    typer.echo(f"{made.summary}; {made.num_items:,} of {made.total_items:,} items")
     typer.echo(f"wrote {made.path} ({format_bytes(made.num_bytes)})")

@@ -63,14 +63,18 @@ def order(items: Sequence[Answered]) -> list[int]:
 
     Inside a task the order is by a hash of the id: any beginning is a sample, and always the same.
     """
-    ranks: Counter[tuple[bool, str, str]] = Counter()
-    keys: dict[int, tuple[bool, int, int]] = {}
-    for index in sorted(range(len(items)), key=lambda index: _draw(items[index])):
+    draws = [
+        hashlib.sha256(f"{entry.benchmark}/{entry.item.id}".encode(errors="replace")).digest()
+        for entry in items
+    ]
+    turns: Counter[tuple[bool, str, str]] = Counter()
+    keys: dict[int, tuple[bool, int, bytes]] = {}
+    for index in sorted(range(len(items)), key=draws.__getitem__):
         entry = items[index]
         task = (entry.changed, entry.benchmark, entry.item.group)
-        keys[index] = (not entry.changed, ranks[task], index)
-        ranks[task] += 1
-    return sorted(keys, key=lambda index: keys[index])
+        keys[index] = (not entry.changed, turns[task], draws[index])
+        turns[task] += 1
+    return sorted(keys, key=keys.__getitem__)
 
 
 def pack(items: Sequence[Answered], labels: Sequence[str], *, max_items: int, max_bytes: int) -> Packed:
@@ -116,10 +120,6 @@ def _of_benchmark(name: str, evaluations: Sequence[Evaluation], data_dir: Path) 
     return [
         Answered(benchmark=name, item=item, replies=[side.get(item.id) for side in sides]) for item in items
     ]
-
-
-def _draw(entry: Answered) -> bytes:
-    return hashlib.sha256(f"{entry.benchmark}/{entry.item.id}".encode(errors="replace")).digest()
 
 
 def _picture(source: ImageSource) -> list[str]:

@@ -19,7 +19,7 @@ def score_table(scores: Mapping[str, Mapping[str, dict[str, Any]]], *, tasks: bo
         tasks: whether to list groups and all items with their Wilson intervals.
     """
     names = list(dict.fromkeys(name for entries in scores.values() for name in entries))
-    columns = "".join(f'<th scope="col">{html(label)}</th>' for label in scores)
+    columns = "".join(f'<th scope="col" class="label">{html(label)}</th>' for label in scores)
     bodies = "".join(_benchmark_scores(name, scores, tasks) for name in names)
     key = "Intervals are 95&#8239;% Wilson intervals. " if tasks else ""
     return f"""<table class="results scores">
@@ -44,7 +44,7 @@ def interval_table(rows: Sequence[Row], baseline: str, other: str) -> str:
     first, second = html(baseline), html(other)
     return f"""<table class="results">
 <thead><tr><th scope="col">Task</th><th scope="col">Questions</th><th scope="col">Chance</th>
-<th scope="col">{first}</th><th scope="col">{second}</th><th scope="col">Difference</th>
+<th scope="col" class="label">{first}</th><th scope="col" class="label">{second}</th><th scope="col">Difference</th>
 <td class="plot sides"><span>&#8592; {first} better</span><span>{second} better &#8594;</span></td>
 <th scope="col">McNemar</th></tr></thead>
 {bodies}

@@ -27,5 +27,6 @@ def minus(text: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 item`, `2,000 items`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """`1 item`, `2,000 items`, `2 analyses`."""
+    plural = f"{noun[:-2]}es" if noun.endswith("sis") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"

@@ -1,6 +1,7 @@
 """What happened during training: curves of every run, and what its steps cost."""
 
 import math
+import operator
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -58,8 +59,8 @@ def _charts(runs: Runs) -> dict[str, Callable[[Line], float | None]]:
     names = dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in line)
     objectives = [name for name in names if name.endswith(("/cosine", "/loss")) and name != "loss/lm"]
     return {
-        "Language-model loss.": lambda line: line.get("loss/lm"),
-        **{_caption(name): lambda line, name=name: line.get(name) for name in objectives},
+        "Language-model loss.": operator.methodcaller("get", "loss/lm"),
+        **{_caption(name): operator.methodcaller("get", name) for name in objectives},
         "Tokens per second, padding not counted; without the first step.": _speed,
         "Seconds per step; without the first step.": lambda line: _later(line, line["step_time"]),
     }
@@ -117,4 +118,4 @@ def _cost_row(label: str, lines: Sequence[Line]) -> str:
         "Peak memory": format_bytes(max(line["peak_memory"] for line in lines)),
     }
     body = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in cells.items())
-    return f'<tr><th scope="row">{html(label)}</th>{body}</tr>'
+    return f'<tr><th scope="row" class="label">{html(label)}</th>{body}</tr>'

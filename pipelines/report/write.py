@@ -12,6 +12,7 @@ from pipelines.report.figures import analyses_section, read_analyses
 from pipelines.report.items import answered_items, pack
 from pipelines.report.page import render_page
 from pipelines.report.sources import recognise
+from pipelines.report.text import count
 from pipelines.report.training import read_runs, training_section
 from stores.publish import publish
 from viral.errors import ConfigError
@@ -23,11 +24,11 @@ MAX_BYTES = 24_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What was written: the page, its bytes, how many folders of each kind it shows, items on it and in all."""
+    """What was written: the page, its bytes, the folders it shows in words, items on it and in all."""
 
     path: Path
     num_bytes: int
-    kinds: dict[str, int]
+    summary: str
     num_items: int
     total_items: int
 
@@ -88,7 +89,7 @@ def write_report(
     return Report(
         path=out,
         num_bytes=len(page),
-        kinds={kind: len(members) for kind, members in found.items() if members},
+        summary=", ".join(count(len(members), kind) for kind, members in found.items() if members),
         num_items=num_items,
         total_items=total_items,
     )
