@@ -11,6 +11,7 @@ from cli import cache, cache_move, evaluate, train
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.pretrain import pretrain
+from cli.report import report
 from cli.teachers import teachers
 from stores.errors import StoreError
 from viral.errors import ViralError
@@ -32,6 +33,7 @@ app.command("export")(train.export)
 app.command("eval")(evaluate.eval_)
 app.command("score")(evaluate.score)
 app.command("generate")(evaluate.generate)
+app.command("report")(report)
 app.command("demo")(demo)
 app.command("doctor")(doctor)
 

@@ -15,7 +15,10 @@ from pipelines.comparison import Row, compare_replies
 from pipelines.demo_report import demo_report
 from pipelines.evaluate import generate_replies
 from pipelines.recipes import get_recipe
-from pipelines.report import markdown_table, verdict, write_report
+from pipelines.report.demo_page import NAMES, demo_verdict, write_demo_page
+from pipelines.report.evaluations import read_evaluations
+from pipelines.report.items import Packed, answered_items, pack
+from pipelines.report.words import markdown_table
 from pipelines.training.config import TrainConfig, with_overrides
 from pipelines.training.export import export_run
 from pipelines.training.folder import CONFIG
@@ -30,6 +33,8 @@ from viral.microworld.parts import WEIGHTS
 
 NUM_SAMPLES = 3_200
 TIMED_PAIRS = 12
+NUM_ITEMS, MAX_BYTES = 600, 4_000_000
+"""Of what the report's browser of items holds."""
 BENCHMARKS = ("cvbench", "pope")
 PROFILE = "clean"
 """Pictures are shown whole; `paper` would cut the sides off the oblong ones."""
@@ -82,10 +87,10 @@ def run_demo(out: Path, say: Callable[[str], None]) -> DemoResult:
         runs = [build_run(configs[kind], out / "cache") for kind in KINDS]
         step_seconds = paired_step_times(runs, TIMED_PAIRS)
     with stage("write the report"):
-        page = demo_report(out, rows, step_seconds, configs["viral"], cache.manifest)
-        write_report(page, out / "report.html")
+        page = demo_report(out, rows, _items(out), step_seconds, configs["viral"], cache.manifest)
+        write_demo_page(page, out / "report.html")
     say(", ".join(f"{name.split(':')[0]} {value:.0f} s" for name, value in seconds.items()))
-    return DemoResult(markdown_table(rows), verdict(rows), out / "report.html")
+    return DemoResult(markdown_table(rows), demo_verdict(rows), out / "report.html")
 
 
 def _claim(out: Path) -> None:
@@ -149,6 +154,14 @@ def _evaluate(out: Path) -> list[Row]:
         baseline, viral = (replies[kind][name] for kind in KINDS)
         rows += compare_replies(name, data, baseline, viral, profile=PROFILE)
     return rows
+
+
+def _items(out: Path) -> Packed:
+    """Questions and both replies, for the page's browser."""
+    data = out / "benchmarks"
+    folders = {name: out / "results" / kind for kind, name in NAMES.items()}
+    items = answered_items(read_evaluations(folders, data), data)
+    return pack(items, list(folders), max_items=NUM_ITEMS, max_bytes=MAX_BYTES)
 
 
 def _run(out: Path, kind: str) -> Path:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from pipelines.comparison import Row
-from pipelines.report import CacheFacts, DemoReport, StepTime
-from pipelines.report_parts import Panel
-from pipelines.svg import Curve
+from pipelines.report.demo_page import NAMES, CacheFacts, DemoReport, Panel, StepTime
+from pipelines.report.items import Packed
+from pipelines.report.svg import Curve
 from pipelines.training.config import TrainConfig
 from pipelines.training.folder import read_metrics
 from pipelines.training.timing import median_ratio
@@ -26,11 +26,15 @@ from viral.teachers.load import load_teacher
 
 NUM_PANELS = 6
 PACKAGES = ("viral", "torch", "transformers", "peft", "timm", "zarr")
-NAMES = {"baseline": "baseline", "viral": "VIRAL"}
 
 
 def demo_report(
-    out: Path, rows: list[Row], step_seconds: np.ndarray, config: TrainConfig, manifest: Manifest
+    out: Path,
+    rows: list[Row],
+    items: Packed,
+    step_seconds: np.ndarray,
+    config: TrainConfig,
+    manifest: Manifest,
 ) -> DemoReport:
     """Everything on the page, from a finished demo in `out`; `step_seconds` is [pairs, (baseline, viral)]."""
     metrics = {kind: read_metrics(out / "runs" / kind) for kind in NAMES}
@@ -41,6 +45,7 @@ def demo_report(
     return DemoReport(
         title="Visual alignment on a micro-world",
         rows=rows,
+        items=items,
         step_time=StepTime(
             pairs=len(step_seconds),
             ratio=ratio,
@@ -53,7 +58,6 @@ def demo_report(
         lm_loss=[Curve(NAMES[kind], kind, *_series(metrics[kind], "loss/lm")) for kind in NAMES],
         layer=_layer(config),
         gallery=_gallery(out, config),
-        shared_basis=True,
         cache=CacheFacts(
             teacher=manifest.spec.fingerprint["teacher"],
             images=manifest.num_images,

@@ -104,15 +104,26 @@ def trim_metrics(output: Path, step: int) -> None:
 
 
 def _step(path: Path, number: int, line: bytes) -> int:
+    return int(_metrics(path, number, line)["step"])
+
+
+def _metrics(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        return int(json.loads(line)["step"])
+        values = dict(json.loads(line))
+        return values | {"step": int(values["step"])}
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} line {number} is damaged; delete it, and resume.") from error
 
 
 def read_metrics(output: Path) -> list[dict[str, Any]]:
-    """The metrics of every finished step, in order."""
-    return [json.loads(line) for line in (output / METRICS).read_text().splitlines()]
+    """The metrics of every finished step, in order; not of one that is being written.
+
+    Raises:
+        ConfigError: a line is damaged.
+    """
+    path = output / METRICS
+    lines = path.read_bytes().splitlines(keepends=True)
+    return [_metrics(path, number, line) for number, line in enumerate(lines, 1) if line.endswith(b"\n")]
 
 
 def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:

@@ -1,13 +1,15 @@
 """Small inline SVG drawings: intervals on a common axis, and curves labelled where they end.
 
-Colours and line styles come from classes in report.css, so a drawing follows the page's theme. Sizes are
+Colours and line styles come from classes in page.css, so a drawing follows the page's theme. Sizes are
 in CSS px of the view box.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+
+from pipelines.report.text import html
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,21 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A named line; `role` (baseline, viral, teacher) picks colour and dash."""
+    """A named line; `role` picks colour and dash."""
 
     name: str
     role: str
     steps: Sequence[float]
     values: Sequence[float]
+
+
+ROLES = ("baseline", "viral", "third", "fourth", "fifth", "sixth")
+"""Told apart by lightness and dashes too, not by hue alone."""
+
+
+def role_of(place: int) -> str:
+    """The role of the line at a place among all; roles come round again."""
+    return ROLES[place % len(ROLES)]
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -67,7 +78,7 @@ def interval(
         for tick in ticks(*span, count=4)
     )
     return (
-        f'<svg class="interval" viewBox="0 0 {WIDTH:.0f} {ROW:.0f}" role="img" aria-label="{escape(label)}">{grid}'
+        f'<svg class="interval" viewBox="0 0 {WIDTH:.0f} {ROW:.0f}" role="img" aria-label="{html(label)}">{grid}'
         f'<line class="whisker" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{middle}" y2="{middle}"/>'
         f'<circle class="{"solid" if solid else "hollow"}" cx="{x(value):.1f}" cy="{middle}" r="4.5"/></svg>'
     )
@@ -92,39 +103,45 @@ def signed(value: float, digits: int = 0) -> str:
 
 
 CHART_WIDTH, CHART_HEIGHT = 380.0, 236.0
-LEFT, RIGHT, TOP, BOTTOM = 40.0, 62.0, 10.0, 40.0
-LABEL_GAP = 15.0
+LEFT, TOP, BOTTOM = 40.0, 10.0, 40.0
+LABEL_GAP, CHARACTER = 15.0, 6.4
+MAX_NAME, MAX_POINTS = 15, 400
+"""Characters of a name beside its line, points of a line; what is longer is cut, or thinned."""
 
 
 def line_chart(curves: Sequence[Curve], label: str) -> str:
     """Curves over steps: each step faint, a running mean in full; names stand at the ends of the lines."""
-    smooth = {curve.name: running_mean(curve.values) for curve in curves}
-    low, high = _padded_range([value for values in smooth.values() for value in values])
-    x = Scale(0, max(max(curve.steps) for curve in curves), LEFT, CHART_WIDTH - RIGHT)
+    names = [_short(curve.name) for curve in curves]
+    smooth = [running_mean(curve.values) for curve in curves]
+    low, high = _padded_range([value for values in smooth for value in values])
+    right = 14 + CHARACTER * max(map(len, names))
+    x = Scale(0, max(max(curve.steps) for curve in curves), LEFT, CHART_WIDTH - right)
     y = Scale(low, high, CHART_HEIGHT - BOTTOM, TOP)
     parts = [_chart_grid(x, y)]
-    for curve in curves:
-        parts.append(_path(curve.steps, curve.values, x, y, f"raw {curve.role}"))
-        parts.append(_path(curve.steps, smooth[curve.name], x, y, f"line {curve.role}"))
-    ends = _spread([y(smooth[curve.name][-1]) for curve in curves])
-    for curve, end in zip(curves, ends, strict=True):
-        parts.append(
-            f'<text class="name {curve.role}" x="{x.end + 6:.1f}" y="{end + 4:.1f}">{escape(curve.name)}</text>'
-        )
+    parts += [_path(curve.steps, curve.values, x, y, f"raw {curve.role}") for curve in curves]
+    parts += [
+        _path(curve.steps, values, x, y, f"line {curve.role}")
+        for curve, values in zip(curves, smooth, strict=True)
+    ]
+    ends = _spread([y(values[-1]) for values in smooth])
+    parts += [
+        f'<text class="name {curve.role}" x="{x.end + 6:.1f}" y="{end + 4:.1f}">{html(name)}</text>'
+        for curve, name, end in zip(curves, names, ends, strict=True)
+    ]
     return (
         f'<svg class="chart" viewBox="0 0 {CHART_WIDTH:.0f} {CHART_HEIGHT:.0f}" role="img" '
-        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
+        f'aria-label="{html(label)}">{"".join(parts)}</svg>'
     )
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
     """Mean over the nearest values, one part in fifteen of all; fewer towards both ends, never shifted."""
     reach = len(values) // 30
+    sums = [0.0, *itertools.accumulate(values)]
     means = []
     for index in range(len(values)):
         side = min(reach, index, len(values) - 1 - index)
-        window = values[index - side : index + side + 1]
-        means.append(math.fsum(window) / len(window))
+        means.append((sums[index + side + 1] - sums[index - side]) / (2 * side + 1))
     return means
 
 
@@ -133,7 +150,7 @@ def _chart_grid(x: Scale, y: Scale) -> str:
     digits = max(0, -math.floor(math.log10(levels[1] - levels[0]) + 1e-9)) if len(levels) > 1 else 2
     rows = "".join(
         f'<line class="grid" x1="{x.start}" x2="{x.end}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>'
-        f'<text x="{x.start - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{level:.{digits}f}</text>'
+        f'<text x="{x.start - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{_level(level, digits)}</text>'
         for level in levels
     )
     columns = "".join(
@@ -143,13 +160,32 @@ def _chart_grid(x: Scale, y: Scale) -> str:
     return f'{rows}{columns}<text x="{x.end}" y="{y.start + 33:.1f}" text-anchor="end">optimizer step</text>'
 
 
+def _level(level: float, digits: int) -> str:
+    return f"{level / 1000:g}k" if abs(level) >= 10_000 else f"{level:.{digits}f}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}\u2026"
+
+
 def _path(steps: Sequence[float], values: Sequence[float], x: Scale, y: Scale, style: str) -> str:
     top, bottom = TOP, CHART_HEIGHT - BOTTOM
     points = " ".join(
-        f"{x(step):.1f},{min(max(y(value), top), bottom):.1f}"
-        for step, value in zip(steps, values, strict=True)
+        f"{x(steps[index]):.1f},{min(max(y(values[index]), top), bottom):.1f}" for index in _kept(values)
     )
     return f'<polyline class="{style}" points="{points}"/>'
+
+
+def _kept(values: Sequence[float]) -> list[int]:
+    """Positions to draw: lowest and highest of every stretch, so that no spike is lost, and both ends."""
+    if len(values) <= MAX_POINTS:
+        return list(range(len(values)))
+    stretch = -(-2 * len(values) // MAX_POINTS)
+    kept = {0, len(values) - 1}
+    for start in range(0, len(values), stretch):
+        places = range(start, min(start + stretch, len(values)))
+        kept |= {min(places, key=values.__getitem__), max(places, key=values.__getitem__)}
+    return sorted(kept)
 
 
 def _padded_range(values: Sequence[float]) -> tuple[float, float]:

@@ -1,0 +1,70 @@
+"""What the differences amount to, in plain words, and the same table as Markdown."""
+
+from collections.abc import Sequence
+
+from pipelines.comparison import ALL, Row
+from pipelines.score_table import aligned
+from viral.benchmarks.stats import SIGNIFICANCE, format_p
+
+
+def verdict(rows: Sequence[Row], subject: str, contrast: str) -> str:
+    """What the differences on whole benchmarks amount to: did `subject` score higher or lower?
+
+    `contrast` ends the sentence "No significant difference between ...".
+    """
+    totals = [row for row in rows if row.task == ALL and row.comparison.significant]
+    better = [row.benchmark for row in totals if row.comparison.delta > 0]
+    worse = [row.benchmark for row in totals if row.comparison.delta < 0]
+    sentences = [
+        f"{subject} scored significantly {direction} on {' and '.join(names)}."
+        for direction, names in (("higher", better), ("lower", worse))
+        if names
+    ]
+    return " ".join(sentences) or f"No significant difference between {contrast}."
+
+
+def evidence(rows: Sequence[Row]) -> list[str]:
+    """One statement per whole benchmark: difference, interval, p-value, significant or not."""
+    return [row.comparison.statement(row.benchmark) for row in rows if row.task == ALL]
+
+
+def caveats(rows: Sequence[Row]) -> list[str]:
+    """What a table of differences between two trained models cannot say."""
+    tasks = [row for row in rows if row.task != ALL]
+    blind = [f"{row.benchmark} {row.task}" for row in tasks if row.baseline_interval[0] <= row.chance]
+    guessing = [
+        f"On {len(blind)} of {len(tasks)} tasks the baseline cannot be told from guessing ({', '.join(blind)}); a "
+        "comparison there says nothing about seeing."
+    ]
+    return (guessing if blind else []) + [
+        "One training seed each. The tests ask whether these two trained models differ on such questions, not "
+        "whether the method would win again when trained anew.",
+        f"{len(rows)} comparisons are made. If nothing differed at all, one would be called significant at "
+        f"{100 * SIGNIFICANCE:.0f} % in about {100 * (1 - (1 - SIGNIFICANCE) ** len(rows)):.0f} % of such tables, "
+        "were they independent.",
+    ]
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """The accuracy table as aligned Markdown, for a terminal or a pull request."""
+    cells: list[tuple[str, ...]] = [
+        ("benchmark", "task", "chance", "baseline", "VIRAL", "difference", "p", "significant"),
+        *(_markdown_cells(row) for row in rows),
+    ]
+    header, *body = [f"| {line} |" for line in aligned(cells, left=2, separator=" | ", keep_width=True)]
+    rule = "".join(character if character == "|" else "-" for character in header)
+    return "\n".join([header, rule, *body])
+
+
+def _markdown_cells(row: Row) -> tuple[str, ...]:
+    result = row.comparison
+    return (
+        row.benchmark,
+        row.task,
+        f"{row.chance:.1f}",
+        f"{row.baseline:.1f} [{row.baseline_interval[0]:.1f}, {row.baseline_interval[1]:.1f}]",
+        f"{row.viral:.1f} [{row.viral_interval[0]:.1f}, {row.viral_interval[1]:.1f}]",
+        f"{result.delta:+.1f} [{result.low:+.1f}, {result.high:+.1f}]",
+        format_p(result.p_value).removeprefix("p ").removeprefix("= "),
+        "yes" if result.significant else "no",
+    )
