@@ -42,10 +42,8 @@ def show_image(root: Path, image: Path, out: Path) -> None:
     )
     codes_NTW = store.read_many(_find_keys(store, image, data, len(squares) if tiling else None))
     pictures = pca_pictures(list(store.codec.decode(codes_NTW, store.tables)), spec.grid)
-    rows = [
-        np.hstack([square, Image.fromarray(colours).resize((side, side), Image.Resampling.NEAREST)])
-        for square, colours in zip(squares, pictures, strict=True)
-    ]
+    patches = [Image.fromarray(each).resize((side, side), Image.Resampling.NEAREST) for each in pictures]
+    rows = [np.hstack([square, np.asarray(each)]) for square, each in zip(squares, patches, strict=True)]
     with publish(out) as partial:
         Image.fromarray(np.vstack(rows)).save(partial, format="PNG")
 

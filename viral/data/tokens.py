@@ -163,7 +163,9 @@ def _pieces(
     # Cut inside the tag, so that a tokenizer which knows it as a special token reads it as text.
     chunks = text.split(IMAGE_TAG) if image else re.split(r"(?<=<)(?=image>)", text)
     if image and blocks is not None and len(chunks) - 1 != len(blocks):
-        raise DataError(f"{len(chunks) - 1} {IMAGE_TAG} tags for {len(blocks)} images, expected one for each image.")
+        raise DataError(
+            f"{len(chunks) - 1} {IMAGE_TAG} tags for {len(blocks)} images, expected one for each image."
+        )
     pieces: list[tuple[int, int, int]] = []
     offset = 0
     for index, chunk in enumerate(chunks):

@@ -156,7 +156,9 @@ def _blocks(question: Question, student: Student, image_mode: str) -> list[int]:
     try:
         return student.blocks([question.image], image_mode)
     except ImageError as error:
-        raise ImageError(f"{question.image}: {error}. Replace the file; no question may be skipped.") from error
+        raise ImageError(
+            f"{question.image}: {error}. Replace the file; no question may be skipped."
+        ) from error
 
 
 def _check_prompt(question: Question, prompt: Sequence[int], student: Student, max_new_tokens: int) -> None:
