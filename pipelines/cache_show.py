@@ -31,31 +31,28 @@ def show_image(root: Path, image: Path, out: Path) -> None:
             f"Cannot read {image}: {error.strerror}. Give an image file with --image."
         ) from error
     spec = store.manifest.spec
+    tiling, key = tiling_of_store(spec.fingerprint), _find_key(store, image, data)
+    codes = [store.read(view_key(key, 0) if tiling else key)]
     if "image_size" not in spec.fingerprint:
         raise FingerprintError(
             f"{root} does not say what its teacher saw (no image_size); it cannot be drawn."
         )
-    side = int(spec.fingerprint["image_size"])
-    decoded, tiling = decode_image(data), tiling_of_store(spec.fingerprint)
-    squares = (
-        resize_views(tiling.views(decoded), side) if tiling else to_square(decoded, side, SQUARE_MODE)[None]
-    )
-    codes_NTW = store.read_many(_find_keys(store, image, data, len(squares) if tiling else None))
-    pictures = pca_pictures(list(store.codec.decode(codes_NTW, store.tables)), spec.grid)
-    rows = [
-        np.hstack([square, Image.fromarray(colours).resize((side, side), Image.Resampling.NEAREST)])
-        for square, colours in zip(squares, pictures, strict=True)
-    ]
+    side, decoded = int(spec.fingerprint["image_size"]), decode_image(data)
+    if tiling:
+        squares = resize_views(tiling.views(decoded), side)
+        codes += [store.read(view_key(key, view)) for view in range(1, len(squares))]
+    else:
+        squares = to_square(decoded, side, SQUARE_MODE)[None]
+    pictures = pca_pictures(list(store.codec.decode(np.stack(codes), store.tables)), spec.grid)
+    patches = [Image.fromarray(each).resize((side, side), Image.Resampling.NEAREST) for each in pictures]
+    rows = [np.hstack([square, np.asarray(each)]) for square, each in zip(squares, patches, strict=True)]
     with publish(out) as partial:
         Image.fromarray(np.vstack(rows)).save(partial, format="PNG")
 
 
-def _find_keys(store: FeatureStore, image: Path, data: bytes, num_views: int | None) -> list[str]:
-    """Key of an image, or of its views; it may be filed under any tail of its path, for nobody named the image root."""
+def _find_key(store: FeatureStore, image: Path, data: bytes) -> str:
+    """Key of an image, which may be filed under any tail of its path: nobody has said where the image root is."""
     key_of = key_function(store.manifest.spec.fingerprint)
     parts = image.resolve().parts[1:]
-    images = [key_of("/".join(parts[start:]), data) for start in range(len(parts))]
-    keys = [
-        [key] if num_views is None else [view_key(key, view) for view in range(num_views)] for key in images
-    ]
-    return next((each for each in keys if each[0] in store), keys[-1])
+    keys = [key_of("/".join(parts[start:]), data) for start in range(len(parts))]
+    return next((key for key in keys if key in store or view_key(key, 0) in store), keys[-1])

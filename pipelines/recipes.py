@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.ablation_recipes import ablation_recipes
+from pipelines.next_recipes import NEXT_RECIPES
 from pipelines.paper_recipes import PAPER_RECIPES, without_alignment
 from pipelines.training.config import (
     AlignConfig,
@@ -69,6 +70,7 @@ def scaled_llava15(model: Path, annotations: Path, images: Path) -> TrainConfig:
 RECIPES: dict[str, Callable[[], TrainConfig]] = (
     PAPER_RECIPES
     | ablation_recipes(PAPER_RECIPES["llava15_7b_viral"])
+    | NEXT_RECIPES
     | {recipe.__name__: recipe for recipe in (micro_viral, micro_baseline)}
 )
 

@@ -319,3 +319,23 @@ def test_recompute_with_other_weights_is_refused(viral, folder):
     code, _, err = viral(*check, "--weights", "second.safetensors")
     assert code == 2
     assert "weights_sha256" in err
+
+
+def test_tiles_from_plan_to_picture(viral, folder):
+    source = [*MICRO, "--images", "images", "--out", "store", "--tiles", "llava-next@28"]
+    code, out, _ = viral("cache", "plan", *source)
+    assert (code, "6 distinct, 30 views, in 6 files" in out) == (0, True)
+    code, out, _ = viral("cache", "build", *source)
+    assert (code, "30 records" in out) == (0, True)
+    code, out, _ = viral("cache", "info", "store", "--json")
+    info = json.loads(out)
+    assert (info["num_images"], info["fingerprint"]["tiles"]["name"]) == (30, "llava-next")
+    code, out, _ = viral(
+        "cache", "verify", "store", "--recompute", "30", "--images", "images", "--device", "cpu"
+    )
+    assert (code, "recomputed 30 images" in out) == (0, True)
+    code, _, _ = viral("cache", "show", "store", "--image", "images/002.png", "--out", "picture.png")
+    with Image.open("picture.png") as picture:
+        assert (code, picture.size) == (0, (128, 5 * 64))
+    code, _, err = viral("cache", "build", *source[:-1], "anyres")
+    assert (code, err) == (2, "error: Unknown tiling 'anyres'. Known: llava-next.\n")

@@ -121,7 +121,7 @@ def test_names():
     assert get_tiling(REAL.label) == REAL
     assert tiling_of_store({"tiles": tiny.TILING.describe()}) == tiny.TILING
     assert tiling_of_store({}) is None
-    with pytest.raises(UnknownNameError, match="Unknown tiling 'qwen'. Known: llava-next"):
+    with pytest.raises(UnknownNameError, match=r"Unknown tiling 'qwen'. Known: llava-next"):
         get_tiling("qwen")
     with pytest.raises(ConfigError, match="expected a tiling and the side"):
         get_tiling("llava-next@big")

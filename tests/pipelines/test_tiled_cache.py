@@ -71,7 +71,7 @@ def test_the_store_says_how_it_was_tiled(request_):
     for other in ("llava-next", None):
         with pytest.raises(FingerprintError, match="tiles"):
             build_cache(replace(request_, tiles=other))
-    with pytest.raises(UnknownNameError, match="Unknown tiling 'anyres'. Known: llava-next"):
+    with pytest.raises(UnknownNameError, match=r"Unknown tiling 'anyres'. Known: llava-next"):
         replace(request_, tiles="anyres")
     assert replace(request_, out=None).folder.name == "micro-llava-next@28"
 

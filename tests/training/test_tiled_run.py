@@ -191,7 +191,7 @@ def test_assembled_from_parts(config, place, tmp_path):
     assert plain.config.image_grid_pinpoints == tiny.TILING.pinpoints
     with pytest.raises(ConfigError, match=r"drop model.tiles"):
         parse_config(values | {"model": {"llava": "x", "tiles": "llava-next"}})
-    with pytest.raises((ConfigError, UnknownNameError), match="Unknown tiling 'anyres'. Known: llava-next"):
+    with pytest.raises((ConfigError, UnknownNameError), match=r"Unknown tiling 'anyres'. Known: llava-next"):
         parse_config(values | {"model": parts | {"tiles": "anyres"}})
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         PreTrainedTokenizerBase,
     )
 
-    Llava = LlavaForConditionalGeneration | LlavaNextForConditionalGeneration
+    Llava: TypeAlias = LlavaForConditionalGeneration | LlavaNextForConditionalGeneration
 
 CLASSES = {"llava": "LlavaForConditionalGeneration", TILED: "LlavaNextForConditionalGeneration"}
 """Of transformers, by the `model_type` of a configuration."""

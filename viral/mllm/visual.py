@@ -4,14 +4,15 @@ Shapes: B sequences, L tokens; N images, or all their views where they are tiled
 D width.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 
 from viral.errors import DataError
 
 
-class TokenMap(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TokenMap:
     """How the visual tokens of tiled images follow from the patches of all their views."""
 
     index: torch.Tensor
