@@ -10,13 +10,12 @@ from pipelines.training.config import TrainConfig
 from pipelines.training.optim import kept, trainable
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.block_cost import as_fake, bytes_per_token, count_flops
+from viral.mllm.language_loss import POSITION_BYTES
 from viral.mllm.student import image_tokens
 from viral.mllm.towers import patch_features
 
 ANSWER_TOKENS = 100
 """Of a LLaVA-665K sample, about: those that logits are computed for."""
-LOGIT_BYTES = 10
-"""bf16, fp32, and a gradient of each."""
 
 
 def memory(config: TrainConfig, module: AlignedMllm, num_ranks: int) -> dict[str, int]:
@@ -25,9 +24,17 @@ def memory(config: TrainConfig, module: AlignedMllm, num_ranks: int) -> dict[str
     trained = _count(trainable(module))
     zero = config.zero_stage if config.backend == "deepspeed" else 0
     shares = num_ranks if zero >= 2 else 1
-    llm = sum(_nbytes(p) for p in module.core.language_model.parameters() if not p.requires_grad)
+    # What ZeRO-3 shares out: the LLM without its head, and without the embedding that may be the head's weight.
+    kept_whole = module.mllm.get_output_embeddings().weight
+    llm = sum(
+        _nbytes(p)
+        for p in module.core.language_model.parameters()
+        if not p.requires_grad and p is not kept_whole
+    )
     whole = frozen - llm + llm // num_ranks if zero == 3 else frozen
-    answers = ANSWER_TOKENS * config.data.micro_batch_size
+    positions = ANSWER_TOKENS * config.data.micro_batch_size
+    if isinstance(config.logits_at_once, int):
+        positions = min(positions, config.logits_at_once)
     return {
         "frozen weights": whole,
         # fp32; ZeRO-2 and 3 update masters of their own, and autocast casts what it uses.
@@ -36,7 +43,7 @@ def memory(config: TrainConfig, module: AlignedMllm, num_ranks: int) -> dict[str
         + 2 * trained * _casts(config),
         "gradients": 4 * trained // shares,
         "AdamW": 8 * trained // shares,
-        "logits": LOGIT_BYTES * answers * module.core.config.text_config.vocab_size,
+        "logits": POSITION_BYTES * positions * module.core.config.text_config.vocab_size,
     }
 
 
