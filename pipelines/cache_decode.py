@@ -59,7 +59,7 @@ class SquareDataset(Dataset[Square]):
         self.plan, self.files, self.size = plan, ImageFiles(root), size
         self._key_of = key_function(plan.spec.fingerprint)
         red, green, blue = plan.spec.fingerprint.get("fill", mean_fill(CLIP_MEAN))
-        self._fill = red, green, blue
+        self._fill, self._mode = (red, green, blue), plan.spec.fingerprint.get("square", SQUARE_MODE)
 
     def __len__(self) -> int:
         return len(self.plan.keys)
@@ -80,7 +80,7 @@ class SquareDataset(Dataset[Square]):
         data = self.files.read(path)
         if self._key_of(path, data) != key:
             raise ImageError("the file has changed since it was planned")
-        return to_square(decode_image(data), self.size, SQUARE_MODE, self._fill)
+        return to_square(decode_image(data), self.size, self._mode, self._fill)
 
 
 def shard_batches(plan: Plan, shard_ids: Iterable[int], batch_size: int) -> Iterator[list[int]]:

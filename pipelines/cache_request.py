@@ -38,6 +38,8 @@ class CacheRequest:
     profile: str = "paper"
     dtype: str | None = None
     grid: int | None = None
+    square: str = "pad"
+    """How pictures become squares: `pad`, or `crop` as stage one of LLaVA has it."""
     device: str | None = None
     data: Path | Sequence[Path] | None = None
     images: Path | None = None
@@ -75,7 +77,8 @@ class CacheRequest:
     @property
     def folder(self) -> Path:
         """Where the store goes; the default name says when the teacher is not fed as in the paper."""
-        suffix = "" if self.profile == "paper" else f"-{self.profile}"
+        odd = [value for value, usual in ((self.profile, "paper"), (self.square, "pad")) if value != usual]
+        suffix = "".join(f"-{value}" for value in odd)
         return self.out or Path("caches") / f"{self.vfm}{suffix}"
 
     def load_teacher(self) -> "Teacher":
@@ -93,7 +96,7 @@ class CacheRequest:
                 f"Teacher {spec.name!r} gives features whose length matters; codec {self.codec} keeps their direction "
                 "only. Use --codec fp16 or bf16."
             )
-        return load_teacher(spec, self.weights, self.profile, self.device or "auto", self.dtype, self.grid)
+        return load_teacher(spec, self.weights, self.profile, self.device or "auto", self.dtype, self.grid, self.square)
 
     def rejects_allowed(self, num_images: int) -> int:
         """How many of the images may be rejected before the build fails."""
@@ -112,7 +115,7 @@ class CacheRequest:
 
 
 def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
-    """`wanted` for a store that is there: teacher, profile, dtype, grid, kind of keys, codec and layout are its own.
+    """`wanted` for a store that is there: teacher, profile, dtype, grid, square, kind of keys, codec and layout are its own.
 
     Weights stay those of `wanted`, but for random ones, which need not be named.
 
@@ -131,6 +134,7 @@ def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
         profile=made["profile"],
         dtype=made["dtype"],
         grid=made["grid"][0] if "grid" in made else None,
+        square=made.get("square", wanted.square),
         trust_paths=made.get("keys") == PATH_AND_SIZE,
         weights=wanted.weights or ("random" if made["weights"] == "random" else None),
         codec=spec.codec,

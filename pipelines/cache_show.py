@@ -38,7 +38,7 @@ def show_image(root: Path, image: Path, out: Path) -> None:
             f"{root} does not say what its teacher saw (no image_size); it cannot be drawn."
         )
     side = int(spec.fingerprint["image_size"])
-    square = to_square(decode_image(data), side, SQUARE_MODE)
+    square = to_square(decode_image(data), side, spec.fingerprint.get("square", SQUARE_MODE))
     patches = Image.fromarray(colours).resize((side, side), Image.Resampling.NEAREST)
     both = Image.fromarray(np.hstack([square, np.asarray(patches)]))
     with publish(out) as partial:

@@ -7,12 +7,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.training.activations import CHOICES, activation_bytes
 from pipelines.training.config import TrainConfig
+from pipelines.training.online import online_weights
 from pipelines.training.optim import kept, trainable
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.block_cost import as_fake, bytes_per_token, count_flops
 from viral.mllm.language_loss import POSITION_BYTES
 from viral.mllm.student import image_tokens
 from viral.mllm.towers import patch_features
+from viral.teachers import get_teacher
+from viral.teachers.flops import TeacherCost, teacher_cost
 
 ANSWER_TOKENS = 100
 """Of a LLaVA-665K sample, about: those that logits are computed for."""
@@ -78,17 +81,14 @@ def block_costs(config: TrainConfig, module: AlignedMllm, num_tokens: int) -> tu
 def flops_beside_blocks(module: AlignedMllm) -> dict[str, int]:
     """Operations of one sample with an image, outside the LLM's blocks; leaves fake tensors in the module."""
     core, sizes = module.core, module.core.config
-    side, tokens = sizes.vision_config.image_size, image_tokens(module.mllm).count
-    width = sizes.text_config.hidden_size
+    tokens, width = image_tokens(module.mllm).count, sizes.text_config.hidden_size
+    tower = tower_flops(module) if core.vision_tower is not None else 0
     with FakeTensorMode(), FlopCounterMode(display=False) as counter:
-        as_fake(core.vision_tower)
-        patch_features(core, torch.zeros(1, 3, side, side))
-        tower = counter.get_total_flops()
         for term in module.loss_terms.values():
             as_fake(term)
             hidden = {layer: torch.zeros(1, tokens, width, requires_grad=True) for layer in term.layers}
             term(hidden, torch.zeros(1, tokens, term.target_dim)).sum().backward()
-        terms = counter.get_total_flops() - tower
+        terms = counter.get_total_flops()
     without_loss = [term for name, term in module.terms.items() if name not in module.loss_terms]
     beside = [trainable(part) for part in (core.multi_modal_projector, *without_loss)]
     return {
@@ -96,6 +96,34 @@ def flops_beside_blocks(module: AlignedMllm) -> dict[str, int]:
         "projector": sum(6 * tokens * _count(parameters) for parameters in beside),
         "logits": 4 * ANSWER_TOKENS * width * sizes.text_config.vocab_size,  # lm_head is frozen
         "terms": terms,
+    }
+
+
+def tower_flops(module: AlignedMllm) -> int:
+    """Operations of the vision tower for an image; leaves fake tensors in it."""
+    side = module.core.config.vision_config.image_size
+    with FakeTensorMode(), FlopCounterMode(display=False) as counter:
+        as_fake(module.core.vision_tower)
+        patch_features(module.core, torch.zeros(1, 3, side, side))
+        return int(counter.get_total_flops())
+
+
+def tower_bytes(module: AlignedMllm) -> int:
+    """Bytes of the vision tower."""
+    return sum(_nbytes(parameter) for parameter in module.core.vision_tower.parameters())
+
+
+def online_teachers(config: TrainConfig) -> dict[str, TeacherCost]:
+    """What the teachers that run along take, by the name of their term.
+
+    Raises:
+        WeightsError: the configuration of one that is described by its checkpoint is not at hand.
+    """
+    on_cpu = config.device == "cpu"
+    return {
+        name: teacher_cost(get_teacher(term.teacher or ""), online_weights(term), term.profile, on_cpu=on_cpu)
+        for name, term in config.terms.items()
+        if term.online
     }
 
 
