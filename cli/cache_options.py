@@ -39,6 +39,9 @@ DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 ... (default: auto, a GPU if
 GRID = typer.Option(
     help="Side of the token grid to resample to (default: the teacher's own).", show_default=False
 )
+SQUARE = typer.Option(
+    help="pad (as the student is trained) or crop (shortest side and centre: stage one of LLaVA)."
+)
 DTYPE = typer.Option(help="float32, bfloat16 or float16 (default: bfloat16 on CUDA, float32 elsewhere).")
 SHARD_SIZE = typer.Option(help="Images per shard file: what a killed build loses at most.")
 BATCH_SIZE = typer.Option(

@@ -14,6 +14,7 @@ from cli.train_options import (
     Resume,
     Settings,
     Tflops,
+    VisionCache,
     check_options,
     interruptible,
     is_main,
@@ -23,6 +24,7 @@ from cli.train_text import print_estimate
 
 def pretrain(
     settings: Settings = None,
+    vision_cache: VisionCache = None,
     recipe: Annotated[
         str | None, typer.Option(help="Named run to start from (default: llava15_7b_pretrain).")
     ] = None,
@@ -43,10 +45,10 @@ def pretrain(
         settings=settings or [], recipe=recipe, config=config, output=output, resume=resume, log=log or []
     )
     if dry_run:
-        print_estimate(command.pretraining(), [], ranks=ranks, tflops=tflops, as_json=as_json)
+        print_estimate(command.pretraining(), [], vision_cache, ranks=ranks, tflops=tflops, as_json=as_json)
         return
     with interruptible():
-        projector = pretrain_command(command)
+        projector = pretrain_command(command, vision_cache)
     if is_main():
         typer.echo(f"done: {projector}")
         typer.echo(f"next: viral train --recipe NAME --cache PATH model.projector={projector}")

@@ -15,6 +15,7 @@ from cli.train_options import (
     Resume,
     Settings,
     Tflops,
+    VisionCache,
     check_options,
     interruptible,
     is_main,
@@ -31,13 +32,7 @@ def train(
             help="Feature store made by `viral cache build`; with NAME, that of the term also.NAME.",
         ),
     ] = None,
-    vision_cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Store of the student's own tower (`viral cache build --vfm tower --codec bf16`): training then loads "
-            "neither tower nor images."
-        ),
-    ] = None,
+    vision_cache: VisionCache = None,
     recipe: Annotated[
         str | None, typer.Option(help="Named run to start from (default: llava15_7b_viral).")
     ] = None,
@@ -58,7 +53,7 @@ def train(
         settings=settings or [], recipe=recipe, config=config, output=output, resume=resume, log=log or []
     )
     if dry_run:
-        print_estimate(command, cache or [], ranks=ranks, tflops=tflops, as_json=as_json)
+        print_estimate(command, cache or [], vision_cache, ranks=ranks, tflops=tflops, as_json=as_json)
         return
     with interruptible():
         checkpoint = train_command(command, cache or [], vision_cache)

@@ -20,6 +20,13 @@ Log = Annotated[
     list[str] | None,
     typer.Option(help="tensorboard or wandb, beside metrics.jsonl; may be given twice (needs viral[log])."),
 ]
+VisionCache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Store of the student's own tower (`viral cache build --vfm tower --codec bf16`): training then loads "
+        "neither tower nor images."
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what the run would be; nothing is loaded or written.")
 ]

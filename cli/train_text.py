@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,12 +15,18 @@ if TYPE_CHECKING:
 
 
 def print_estimate(
-    command: "Command", caches: list[str], *, ranks: int | None, tflops: float | None, as_json: bool
+    command: "Command",
+    caches: list[str],
+    vision_cache: Path | None,
+    *,
+    ranks: int | None,
+    tflops: float | None,
+    as_json: bool,
 ) -> None:
     """Estimate the run of a command line, as JSON or as text."""
     from pipelines.training.run import estimate_command
 
-    found = estimate_command(command, caches, ranks=ranks, tflops=tflops)
+    found = estimate_command(command, caches, vision_cache, ranks=ranks, tflops=tflops)
     if is_main():
         typer.echo(json.dumps(asdict(found), indent=2) if as_json else estimate_text(found))
 
@@ -37,6 +44,7 @@ def estimate_text(found: "Estimate") -> str:
     recipe = "as in" if found.batch_size == found.recipe_batch_size else f"{found.recipe_batch_size} in"
     operations = ", ".join(f"{name} {count / 1e12:.3g}" for name, count in found.sample_flops.items())
     rate = f"{found.tflops:.3g} TFLOP/s a device ({found.tflops_source})"
+    spared = found.spared
     rows = {
         "run": found.name,
         "steps": f"{steps}{samples}",
@@ -51,6 +59,11 @@ def estimate_text(found: "Estimate") -> str:
         "arithmetic": f"TFLOP a sample: {operations}",
         "time": f"{found.step_seconds:.3g} s a step, {_time(found.seconds)} in all, at {rate}",
     }
+    if spared:
+        rows["vision cache"] = (
+            f"no tower: {format_bytes(spared.bytes)} a device and {spared.flops / 1e12:.3g} TFLOP a sample less than "
+            "with images, of which none is read"
+        )
     lines = [f"{name:<14}{text}" for name, text in rows.items()]
     return "\n".join([*lines, *(f"{'not at hand':<14}{line}" for line in found.missing)])
 

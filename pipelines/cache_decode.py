@@ -63,7 +63,7 @@ class SquareDataset(Dataset[Square]):
         self.plan, self.files, self.size = plan, ImageFiles(root), size
         self._key_of = key_function(plan.spec.fingerprint)
         red, green, blue = plan.spec.fingerprint.get("fill", mean_fill(CLIP_MEAN))
-        self._fill = red, green, blue
+        self._fill, self._mode = (red, green, blue), plan.spec.fingerprint.get("square", SQUARE_MODE)
         self._tiling = tiling_of_store(plan.spec.fingerprint)
         self._views: dict[str, np.ndarray] = {}
 
@@ -89,7 +89,7 @@ class SquareDataset(Dataset[Square]):
         data = self.files.read(path)
         if self._key_of(path, data) != key:
             raise ImageError(_CHANGED)
-        return to_square(decode_image(data), self.size, SQUARE_MODE, self._fill)
+        return to_square(decode_image(data), self.size, self._mode, self._fill)
 
     def _view(self, tiling: Tiling, row: int) -> np.ndarray:
         """One view; the others are kept for the rows that follow."""

@@ -39,6 +39,8 @@ class CacheRequest:
     profile: str = "paper"
     dtype: str | None = None
     grid: int | None = None
+    square: str = "pad"
+    """How pictures become squares: `pad`, or `crop` as stage one of LLaVA has it."""
     device: str | None = None
     data: Path | Sequence[Path] | None = None
     images: Path | None = None
@@ -72,6 +74,10 @@ class CacheRequest:
         get_format(self.store)
         if self.tiles is not None:
             get_tiling(self.tiles)
+            if self.square != "pad":
+                raise ConfigError(
+                    f"--tiles cut the whole picture, --square {self.square} a part of it; leave one out."
+                )
         if "" in self.devices:
             raise ConfigError(f"--devices {','.join(self.devices)!r}: expected names such as cuda:0,cuda:1.")
         if self.devices and self.device:
@@ -80,8 +86,9 @@ class CacheRequest:
     @property
     def folder(self) -> Path:
         """Where the store goes; the default name says when the teacher is not fed as in the paper."""
-        suffix = "" if self.profile == "paper" else f"-{self.profile}"
-        suffix += f"-{self.tiles}" if self.tiles else ""
+        odd = [value for value, usual in ((self.profile, "paper"), (self.square, "pad")) if value != usual]
+        odd += [self.tiles] if self.tiles else []
+        suffix = "".join(f"-{value}" for value in odd)
         return self.out or Path("caches") / f"{self.vfm}{suffix}"
 
     @property
@@ -104,7 +111,9 @@ class CacheRequest:
                 f"Teacher {spec.name!r} gives features whose length matters; codec {self.codec} keeps their direction "
                 "only. Use --codec fp16 or bf16."
             )
-        return load_teacher(spec, self.weights, self.profile, self.device or "auto", self.dtype, self.grid)
+        return load_teacher(
+            spec, self.weights, self.profile, self.device or "auto", self.dtype, self.grid, self.square
+        )
 
     def rejects_allowed(self, num_images: int) -> int:
         """How many of the images may be rejected before the build fails."""
@@ -123,8 +132,8 @@ class CacheRequest:
 
 
 def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
-    """`wanted` for a store that is there: teacher, profile, dtype, grid, kind of keys, tiles, codec and layout are its
-    own.
+    """`wanted` for a store that is there: teacher, profile, dtype, grid, square, kind of keys, tiles, codec and layout
+    are its own.
 
     Weights stay those of `wanted`, but for random ones, which need not be named.
 
@@ -143,6 +152,7 @@ def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
         profile=made["profile"],
         dtype=made["dtype"],
         grid=made["grid"][0] if "grid" in made else None,
+        square=made.get("square", wanted.square),
         trust_paths=made.get("keys") == PATH_AND_SIZE,
         tiles=tiling.label if tiling else None,
         weights=wanted.weights or ("random" if made["weights"] == "random" else None),

@@ -42,7 +42,7 @@ def show_image(root: Path, image: Path, out: Path) -> None:
         squares = resize_views(tiling.views(decoded), side)
         codes += [store.read(view_key(key, view)) for view in range(1, len(squares))]
     else:
-        squares = to_square(decoded, side, SQUARE_MODE)[None]
+        squares = to_square(decoded, side, spec.fingerprint.get("square", SQUARE_MODE))[None]
     pictures = pca_pictures(list(store.codec.decode(np.stack(codes), store.tables)), spec.grid)
     patches = [Image.fromarray(each).resize((side, side), Image.Resampling.NEAREST) for each in pictures]
     rows = [np.hstack([square, np.asarray(each)]) for square, each in zip(squares, patches, strict=True)]

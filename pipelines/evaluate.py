@@ -10,6 +10,7 @@ from pipelines.answering import Answer, get_backend
 from pipelines.progress import bar
 from pipelines.replies import ReplyLog, hash_files, read_settings
 from pipelines.scores_file import add_scores, require_same_model
+from pipelines.wording import asked_template
 from viral.benchmarks import (
     Benchmark,
     Item,
@@ -107,9 +108,10 @@ def generate_replies(
         "backend": {backend: importlib.metadata.version(backend)},
     }
     require_same_model(out_dir, maker | {"profile": profile})
+    template = asked_template(model, profile)
     logs = {
         benchmark.name: ReplyLog(
-            out_dir / benchmark.name, describe(benchmark, items_of[benchmark.name], profile) | maker
+            out_dir / benchmark.name, describe(benchmark, items_of[benchmark.name], profile, template) | maker
         )
         for benchmark in chosen
     }
@@ -120,7 +122,7 @@ def generate_replies(
             batch_size or runner.batch_size[where.type],
         )
         for benchmark in unfinished:
-            _ask(answer, benchmark, items_of[benchmark.name], logs[benchmark.name], profile, size)
+            _ask(answer, benchmark, items_of[benchmark.name], logs[benchmark.name], profile, template, size)
     return {name: log.path for name, log in logs.items()}
 
 
@@ -147,14 +149,14 @@ def score(
     return scores | {"generated": {name: settings.get(name) for name in ("model", "profile", "weights")}}
 
 
-def describe(benchmark: Benchmark, items: Sequence[Item], profile: str) -> dict[str, Any]:
+def describe(benchmark: Benchmark, items: Sequence[Item], profile: str, template: str) -> dict[str, Any]:
     """Everything but the model that a reply depends on, as stored beside the replies."""
     shown, protocol = get_profile(profile), benchmark.protocols[profile]
     return {
         "benchmark": benchmark.name,
         "profile": profile,
         "image_mode": shown.image_mode,
-        "template": shown.template,
+        "template": template,
         "suffix": protocol.suffix,
         "decoding": "greedy",
         "max_new_tokens": protocol.max_new_tokens,
@@ -210,12 +212,11 @@ def generate_one(
     from pipelines.training.load import load_model
     from viral.device import pick_device
     from viral.mllm.generate import Question, generate
-    from viral.mllm.llms import prompt_template
 
     shown = get_profile(profile)
     where = pick_device(device)
     student = load_model(model, device=str(where), dtype=pick_dtype("auto", where))
-    template = get_template(prompt_template(student.model, shown.template))
+    template = get_template(asked_template(model, profile))
     asked = Question("prompt", template.prompt(with_image(question)), image)
     ((_, reply),) = generate(
         student, [asked], max_new_tokens=max_new_tokens, image_mode=shown.image_mode, batch_size=1
@@ -224,11 +225,17 @@ def generate_one(
 
 
 def _ask(
-    answer: Answer, benchmark: Benchmark, items: list[Item], log: ReplyLog, profile: str, batch_size: int
+    answer: Answer,
+    benchmark: Benchmark,
+    items: list[Item],
+    log: ReplyLog,
+    profile: str,
+    template: str,
+    batch_size: int,
 ) -> None:
     from viral.mllm.generate import Question
 
-    prompts = {item.id: prompt(benchmark, item, profile) for item in items}
+    prompts = {item.id: prompt(benchmark, item, profile, template) for item in items}
     asked = [Question(item.id, prompts[item.id], item.image) for item in items if item.id not in log.answered]
     replies = answer(
         asked,

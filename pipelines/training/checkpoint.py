@@ -4,7 +4,7 @@
                                   projector.safetensors                instead of it, if nothing else is trained
                                   alignment_head.safetensors           of the terms; absent where none has any
                                   optimizer.safetensors                AdamW moments by parameter name
-                                  trainer.json                         step, and the SHA-256 of every other file
+                                  trainer.json                         step, settings, SHA-256 of every other file
     <run>/checkpoints/LATEST                                           name of the newest complete one
 
 Every backend and any number of ranks write and read this one layout: tensors are whole and go by their plain names.
@@ -17,15 +17,19 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from pipelines.training.backends.base import MOMENTS, Backend
+from pipelines.training.changes import differences
+from pipelines.training.config import TrainConfig, parse_config
+from pipelines.training.folder import CONFIG
 from pipelines.training.optim import kept, trainable
 from stores.publish import publish
-from viral.errors import ConfigError, WeightsError
+from viral.errors import ConfigError, WeightsError, one_line
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.trained import describe_adapter, trained_parts
 from viral.tensors import read_tensors
@@ -36,7 +40,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def save_checkpoint(
-    folder: Path, step: int, module: AlignedMllm, backend: Backend, *, keep: int, main: bool
+    folder: Path, step: int, module: AlignedMllm, backend: Backend, config: TrainConfig, *, main: bool
 ) -> Path:
     """Write the state after `step` optimizer steps under `folder`, then point LATEST at it.
 
@@ -45,11 +49,11 @@ def save_checkpoint(
     weights, moments = backend.weights(), backend.moments()
     final = folder / f"step-{step:06d}"
     if main:
-        _publish(final, _parts(module, weights) | {OPTIMIZER: moments}, step, module)
+        _publish(final, _parts(module, weights) | {OPTIMIZER: moments}, step, module, config)
         with publish(folder / LATEST) as pointer:
             pointer.write_text(final.name)
         for name in [name for name in complete_checkpoints(folder) if name != final.name][
-            : -keep + 1 or None
+            : -config.keep_last + 1 or None
         ]:
             shutil.rmtree(folder / name)
     return final
@@ -92,6 +96,25 @@ def checkpoint_at(folder: Path, name: str | None = None) -> Path:
             f"{folder.parent} has not saved {name or 'a checkpoint'} yet. Saved: {', '.join(known) or 'nothing'}."
         )
     return checkpoint
+
+
+def check_settings(checkpoint: Path, config: TrainConfig) -> None:
+    """Make sure that a checkpoint was trained with these settings. (Older ones did not record theirs.)
+
+    Raises:
+        ConfigError: it was not; names each that differs.
+        WeightsError: damaged.
+    """
+    recorded = _read(checkpoint).get("config")
+    try:
+        old = config if recorded is None else parse_config(recorded)
+    except ConfigError as error:
+        raise WeightsError(f"{checkpoint} is damaged ({one_line(error)}); {_older(checkpoint)}.") from error
+    if changed := differences(old, config):
+        raise ConfigError(
+            f"{checkpoint} was trained with other settings: {'; '.join(changed)}. Restore them in "
+            f"{checkpoint.parent.parent / CONFIG}, or start a new run in another --output."
+        )
 
 
 def load_checkpoint(checkpoint: Path, module: AlignedMllm) -> tuple[int, Tensors]:
@@ -147,7 +170,9 @@ def _parts(module: AlignedMllm, tensors: Tensors) -> dict[str, Tensors]:
     return trained_parts(module.mllm, inside) | ({TERMS: beside} if beside else {})
 
 
-def _publish(final: Path, parts: dict[str, Tensors], step: int, module: AlignedMllm) -> None:
+def _publish(
+    final: Path, parts: dict[str, Tensors], step: int, module: AlignedMllm, config: TrainConfig
+) -> None:
     partial = final.with_name(f"{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for file, tensors in parts.items():
@@ -156,7 +181,8 @@ def _publish(final: Path, parts: dict[str, Tensors], step: int, module: AlignedM
     describe_adapter(module.mllm, partial)
     files = sorted(path for path in partial.rglob("*") if path.is_file())
     digests = {path.relative_to(partial).as_posix(): _digest(path) for path in files}
-    (partial / TRAINER).write_text(json.dumps({"step": step, "sha256": digests}, indent=1))
+    record = {"step": step, "config": config.model_dump(mode="json"), "sha256": digests}
+    (partial / TRAINER).write_text(json.dumps(record, indent=1))
     _sync_tree(partial)
     shutil.rmtree(final, ignore_errors=True)  # a resumed run reaches the same step with the same bytes
     partial.rename(final)
@@ -168,20 +194,27 @@ def verify(checkpoint: Path, *, optimizer: bool = True) -> int:
     Raises:
         WeightsError: it is not.
     """
+    recorded = _read(checkpoint)
     try:
-        recorded = json.loads((checkpoint / TRAINER).read_text())
         step, digests = int(recorded["step"]), dict(recorded.get("sha256", {}))
         wanted = [name for name in digests if optimizer or name != OPTIMIZER]
         damaged = [name for name in wanted if _digest(checkpoint / name) != digests[name]]
         if checkpoint.name != f"step-{step:06d}":
             damaged.append(TRAINER)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{checkpoint} is damaged ({error}); {_older(checkpoint)}.") from error
+        raise WeightsError(f"{checkpoint} is damaged ({one_line(error)}); {_older(checkpoint)}.") from error
     if damaged:
         raise WeightsError(
             f"{checkpoint} is damaged: {', '.join(damaged)} changed since it was written; {_older(checkpoint)}."
         )
     return step
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((checkpoint / TRAINER).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"{checkpoint} is damaged ({one_line(error)}); {_older(checkpoint)}.") from error
 
 
 def _older(checkpoint: Path) -> str:

@@ -229,6 +229,8 @@ class TrainConfig(_Config):
     precision: Literal["fp32", "bf16"] = "bf16"
     gradient_checkpointing: Literal["auto", "none", "full"] | int = "auto"
     """Of the LLM's blocks: recompute none, all, or every n-th; `auto`: as few as fit a GPU's memory, all on a CPU."""
+    logits_at_once: Literal["auto"] | int = "auto"
+    """Positions whose logits are in memory together; `auto`: as many as fit 1/64 of the device's memory."""
     compile: bool = False
     """torch.compile for each of the LLM's blocks; the first steps then take minutes."""
     backend: str = "auto"
@@ -245,6 +247,13 @@ class TrainConfig(_Config):
     @classmethod
     def _older(cls, value: object) -> object:
         return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
+
+    @field_validator("logits_at_once")
+    @classmethod
+    def _some(cls, value: str | int) -> str | int:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"expected auto or a number of positions from 1, found {value}")
+        return value
 
     @model_validator(mode="after")
     def _possible(self) -> "TrainConfig":

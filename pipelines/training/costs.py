@@ -7,16 +7,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.training.activations import CHOICES, activation_bytes
 from pipelines.training.config import TrainConfig
+from pipelines.training.online import online_weights
 from pipelines.training.optim import kept, trainable
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.block_cost import as_fake, bytes_per_token, count_flops
+from viral.mllm.language_loss import POSITION_BYTES
 from viral.mllm.student import image_tokens
 from viral.mllm.towers import patch_features
+from viral.teachers import get_teacher
+from viral.teachers.flops import TeacherCost, teacher_cost
 
 ANSWER_TOKENS = 100
 """Of a LLaVA-665K sample, about: those that logits are computed for."""
-LOGIT_BYTES = 10
-"""bf16, fp32, and a gradient of each."""
 
 
 def memory(config: TrainConfig, module: AlignedMllm, num_ranks: int) -> dict[str, int]:
@@ -25,9 +27,17 @@ def memory(config: TrainConfig, module: AlignedMllm, num_ranks: int) -> dict[str
     trained = _count(trainable(module))
     zero = config.zero_stage if config.backend == "deepspeed" else 0
     shares = num_ranks if zero >= 2 else 1
-    llm = sum(_nbytes(p) for p in module.core.language_model.parameters() if not p.requires_grad)
+    # What ZeRO-3 shares out: the LLM without its head, and without the embedding that may be the head's weight.
+    kept_whole = module.mllm.get_output_embeddings().weight
+    llm = sum(
+        _nbytes(p)
+        for p in module.core.language_model.parameters()
+        if not p.requires_grad and p is not kept_whole
+    )
     whole = frozen - llm + llm // num_ranks if zero == 3 else frozen
-    answers = ANSWER_TOKENS * config.data.micro_batch_size
+    positions = ANSWER_TOKENS * config.data.micro_batch_size
+    if isinstance(config.logits_at_once, int):
+        positions = min(positions, config.logits_at_once)
     return {
         "frozen weights": whole,
         # fp32; ZeRO-2 and 3 update masters of their own, and autocast casts what it uses.
@@ -36,7 +46,7 @@ def memory(config: TrainConfig, module: AlignedMllm, num_ranks: int) -> dict[str
         + 2 * trained * _casts(config),
         "gradients": 4 * trained // shares,
         "AdamW": 8 * trained // shares,
-        "logits": LOGIT_BYTES * answers * module.core.config.text_config.vocab_size,
+        "logits": POSITION_BYTES * positions * module.core.config.text_config.vocab_size,
     }
 
 
@@ -71,18 +81,15 @@ def block_costs(config: TrainConfig, module: AlignedMllm, num_tokens: int) -> tu
 def flops_beside_blocks(module: AlignedMllm) -> dict[str, int]:
     """Operations of one sample with an image, outside the LLM's blocks; leaves fake tensors in the module."""
     core, sizes = module.core, module.core.config
-    side, image = sizes.vision_config.image_size, image_tokens(module.mllm)
-    tokens, views = image.most, image.tiling.most_views if image.tiling else 1
-    width = sizes.text_config.hidden_size
+    image = image_tokens(module.mllm)
+    tokens, views, width = image.most, num_views(module), sizes.text_config.hidden_size
+    tower = tower_flops(module) if core.vision_tower is not None else 0
     with FakeTensorMode(), FlopCounterMode(display=False) as counter:
-        as_fake(core.vision_tower)
-        patch_features(core, torch.zeros(views, 3, side, side))
-        tower = counter.get_total_flops()
         for term in module.loss_terms.values():
             as_fake(term)
             hidden = {layer: torch.zeros(1, tokens, width, requires_grad=True) for layer in term.layers}
             term(hidden, torch.zeros(1, tokens, term.target_dim)).sum().backward()
-        terms = counter.get_total_flops() - tower
+        terms = counter.get_total_flops()
     without_loss = [term for name, term in module.terms.items() if name not in module.loss_terms]
     beside = [trainable(part) for part in (core.multi_modal_projector, *without_loss)]
     return {
@@ -90,6 +97,40 @@ def flops_beside_blocks(module: AlignedMllm) -> dict[str, int]:
         "projector": sum(6 * views * image.count * _count(parameters) for parameters in beside),
         "logits": 4 * ANSWER_TOKENS * width * sizes.text_config.vocab_size,  # lm_head is frozen
         "terms": terms,
+    }
+
+
+def num_views(module: AlignedMllm) -> int:
+    """Squares that the vision tower is shown of a picture, at most."""
+    tiling = image_tokens(module.mllm).tiling
+    return tiling.most_views if tiling else 1
+
+
+def tower_flops(module: AlignedMllm) -> int:
+    """Operations of the vision tower for an image; leaves fake tensors in it."""
+    side = module.core.config.vision_config.image_size
+    with FakeTensorMode(), FlopCounterMode(display=False) as counter:
+        as_fake(module.core.vision_tower)
+        patch_features(module.core, torch.zeros(num_views(module), 3, side, side))
+        return int(counter.get_total_flops())
+
+
+def tower_bytes(module: AlignedMllm) -> int:
+    """Bytes of the vision tower."""
+    return sum(_nbytes(parameter) for parameter in module.core.vision_tower.parameters())
+
+
+def online_teachers(config: TrainConfig) -> dict[str, TeacherCost]:
+    """What the teachers that run along take, by the name of their term.
+
+    Raises:
+        WeightsError: the configuration of one that is described by its checkpoint is not at hand.
+    """
+    on_cpu = config.device == "cpu"
+    return {
+        name: teacher_cost(get_teacher(term.teacher or ""), online_weights(term), term.profile, on_cpu=on_cpu)
+        for name, term in config.terms.items()
+        if term.online
     }
 
 

@@ -16,6 +16,7 @@ from pipelines.training.optim import is_projector, trainable
 from pipelines.training.setup import build_module, micro_batches_per_rank
 from pipelines.training.targets import check_geometry
 from pipelines.training.tiled import check_tiled
+from pipelines.training.vision import open_vision
 from stores.space import free_bytes
 from viral.data.index import AnnotationIndex
 from viral.device import matmul_rate, pick_device
@@ -38,6 +39,14 @@ class Group:
     lr: float
 
 
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """What a vision cache saves: the tower's weights, and its operations for an image."""
+
+    bytes: int
+    flops: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
     """Bytes, floating-point operations (two for each multiply-add) and seconds."""
@@ -57,6 +66,8 @@ class Estimate:
     tokens_per_sample: int
     memory: dict[str, int]
     """Of one device, activations left out."""
+    spared: Spared | None
+    """None: the tower looks at images."""
     activations: dict[str, int]
     """Of one device by `gradient_checkpointing`, for a micro-batch of samples of mean length."""
     checkpoint_bytes: int
@@ -80,6 +91,7 @@ def estimate(
     caches: Caches,
     output: Path,
     *,
+    vision_cache: Path | None = None,
     num_ranks: int,
     recipe_batch_size: int,
     tflops: float | None = None,
@@ -92,18 +104,24 @@ def estimate(
     config, missing = config.resolved(), list[str]()
     num_micro = micro_batches_per_rank(config, num_ranks)
     samples = _samples(config, missing)
-    module = skeleton(config, caches, missing)
+    module = skeleton(config, caches, missing, vision_cache)
+    teachers = costs.online_teachers(config)
     image = image_tokens(module.mllm)
     if image.tiling:
         missing.append(
             f"the sizes of images; each is taken for one of {image.most} tokens, as large squares are"
         )
     tokens = _tokens_per_sample(config, samples, image.most)
+    spared = Spared(costs.tower_bytes(module), costs.tower_flops(module)) if vision_cache else None
+    if spared:
+        module.core.vision_tower = None
     memory, checkpoint = costs.memory(config, module, num_ranks), costs.checkpoint_bytes(module)
+    memory |= {f"teacher {name}": teacher.bytes for name, teacher in teachers.items()}
     groups = _groups(config, module)
     frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
     activations, forward, backward = costs.block_costs(config, module, tokens)
     beside = costs.flops_beside_blocks(module)
+    beside |= {f"teacher {name}": teacher.flops for name, teacher in teachers.items()}
     flops = {"blocks, forward": forward, "blocks, backward": backward, **beside, "recompute": forward}
     steps = _num_steps(config, samples)
     source = "stated" if tflops else "of a matrix product here; a step reaches less"
@@ -123,6 +141,7 @@ def estimate(
         num_micro=num_micro,
         tokens_per_sample=tokens,
         memory=memory,
+        spared=spared,
         activations=activations,
         checkpoint_bytes=checkpoint,
         disk_bytes=checkpoint * (saved + 1),
@@ -136,8 +155,10 @@ def estimate(
     )
 
 
-def skeleton(config: TrainConfig, caches: Caches, missing: list[str]) -> AlignedMllm:
-    """The run's module on the meta device; what is not at hand is added to `missing`.
+def skeleton(
+    config: TrainConfig, caches: Caches, missing: list[str], vision_cache: Path | None = None
+) -> AlignedMllm:
+    """The run's module on the meta device, its tower too; what is not at hand is added to `missing`.
 
     Raises:
         ConfigError, WeightsError, CacheMismatchError, StoreError: as the run itself would.
@@ -149,7 +170,9 @@ def skeleton(config: TrainConfig, caches: Caches, missing: list[str]) -> Aligned
         model = assembled_skeleton(str(parts.llm), str(parts.tower), dtype, parts.tiles)
     image = image_tokens(model)
     if image.tiling:
-        check_tiled(config)
+        check_tiled(config, with_vision=vision_cache is not None)
+    if vision_cache:
+        open_vision(vision_cache, config).check_architecture(model)
     terms = {name: term for name, term in config.terms.items() if needs_cache(term)}
     given = {MAIN: caches} if isinstance(caches, Path) else dict(caches or {})
     missing += [

@@ -10,6 +10,7 @@ from pipelines.training.checkpoint import checkpoint_at
 from pipelines.training.config import DTYPES, read_config
 from pipelines.training.folder import CHECKPOINTS, CONFIG
 from pipelines.training.load import merged_student, reinjections
+from pipelines.wording import ORIGIN
 from viral.data.conversation import get_template
 from viral.errors import ConfigError
 from viral.mllm.export import save_student
@@ -46,7 +47,7 @@ def export_run(run: Path, out: Path, step: int | None = None) -> Path:
         dtype=getattr(torch, DTYPES[config.precision]),
     )
     origin = {"run": config.name, "checkpoint": checkpoint.name, "config": config.model_dump(mode="json")}
-    (partial / "viral.json").write_text(json.dumps(origin, indent=2))
+    (partial / ORIGIN).write_text(json.dumps(origin, indent=2))
     if out.exists():
         out.rmdir()
     partial.rename(out)

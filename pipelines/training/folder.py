@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipelines.training.changes import differences
 from pipelines.training.config import TrainConfig, read_config, write_config
 from stores.publish import publish, write_json
-from stores.spec import flatten
 from viral.errors import ConfigError, one_line
 
 CONFIG, INPUTS, METRICS, CHECKPOINTS = "config.yaml", "inputs.json", "metrics.jsonl", "checkpoints"
@@ -36,7 +36,7 @@ def check_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
         raise ConfigError(
             f"{output} already holds a run; continue it with --resume, or give another --output."
         )
-    if changed := _differences(read_config(recorded).resolved(), config):
+    if changed := differences(read_config(recorded).resolved(), config):
         raise ConfigError(
             f"{output} was started with other settings: {'; '.join(changed)}. "
             "Resume with the same ones, or give another --output."
@@ -124,17 +124,3 @@ def read_metrics(output: Path) -> list[dict[str, Any]]:
     path = output / METRICS
     lines = path.read_bytes().splitlines(keepends=True)
     return [_metrics(path, number, line) for number, line in enumerate(lines, 1) if line.endswith(b"\n")]
-
-
-def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Settings that differ, as text; where a run computes may change, what it computes may not."""
-    flat_old, flat_new = (flatten(config.model_dump(mode="json")) for config in (old, new))
-    free = {
-        "device", "data.num_workers", "save_every", "keep_last",
-        "backend", "zero_stage", "gradient_checkpointing", "compile",
-    }  # fmt: skip
-    return [
-        f"{name} was {flat_old.get(name)}, now {flat_new.get(name)}"
-        for name in flat_new | flat_old
-        if name not in free and flat_old.get(name) != flat_new.get(name)
-    ]

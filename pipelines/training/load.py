@@ -25,10 +25,9 @@ def load_model(source: str, *, device: str = "cpu", dtype: str = "float32") -> S
         ConfigError: a run without a checkpoint.
         WeightsError: nothing there, or weights that do not fit.
     """
-    checkpoint = run_checkpoint(source)
-    if checkpoint is None:
+    checkpoint, config = run_checkpoint(source), run_config(source)
+    if checkpoint is None or config is None:
         return load_student(source, device=device, dtype=dtype)
-    config = read_config(checkpoint.parent.parent / CONFIG)
     student = merged_student(config, checkpoint)
     add_image_token(student)  # prompts come as token ids
     student.model.to(getattr(torch, DTYPES[config.precision])).to(device, getattr(torch, dtype)).eval()
@@ -65,6 +64,16 @@ def run_checkpoint(source: str) -> Path | None:
         return checkpoint_at(path / CHECKPOINTS)
     inside_run = path.parent.name == CHECKPOINTS and (path.parent.parent / CONFIG).is_file()
     return checkpoint_at(path.parent, path.name) if inside_run else None
+
+
+def run_config(source: str) -> TrainConfig | None:
+    """The settings of the run that `source` is, or is a checkpoint of; None if it is neither.
+
+    Raises:
+        ConfigError, WeightsError: as `run_checkpoint`, or the file with the settings is damaged.
+    """
+    checkpoint = run_checkpoint(source)
+    return None if checkpoint is None else read_config(checkpoint.parent.parent / CONFIG)
 
 
 def reinjections(config: TrainConfig) -> dict[str, str]:

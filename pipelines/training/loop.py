@@ -11,7 +11,12 @@ import torch
 from pipelines.interrupt import StopRequest
 from pipelines.training.backends import BACKENDS, Backend, resolve_backend
 from pipelines.training.caches import Caches
-from pipelines.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from pipelines.training.checkpoint import (
+    check_settings,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from pipelines.training.config import TrainConfig
 from pipelines.training.folder import CHECKPOINTS, check_folder, run_lock, start_folder, trim_metrics
 from pipelines.training.loggers import get_loggers
@@ -65,8 +70,7 @@ def train(
                     last, stopping = metric.step == run.num_steps, ranks.any(stop.requested)
                     if last or stopping or metric.step % config.save_every == 0:
                         checkpoint = save_checkpoint(
-                            output / CHECKPOINTS, metric.step, run.module, backend,
-                            keep=config.keep_last, main=ranks.main,
+                            output / CHECKPOINTS, metric.step, run.module, backend, config, main=ranks.main
                         )  # fmt: skip
                         ranks.barrier()
                     if stopping and not last:
@@ -80,8 +84,10 @@ def start(run: Run, checkpoint: Path | None = None) -> tuple[Backend, int]:
 
     Raises:
         WeightsError: the checkpoint is damaged or of another run.
-        ConfigError: ranks do not see the same checkpoint.
+        ConfigError: it was trained with other settings, or ranks do not see the same one.
     """
+    if checkpoint:
+        check_settings(checkpoint, run.config)
     done, moments = load_checkpoint(checkpoint, run.module) if checkpoint else (0, None)
     if len(found := set(run.ranks.gather([done])[:, 0].tolist())) > 1:
         raise ConfigError(

@@ -11,12 +11,11 @@ from pipelines.training.config import AlignConfig
 from pipelines.training.targets import Decoder, refuse_resampling, resample
 from viral.data.picture import Source, Square, Views
 from viral.data.tiles import Tiling
-from viral.errors import ConfigError
 from viral.mllm.student import Student
 from viral.objectives import get_objective
 from viral.teachers import get_teacher
 from viral.teachers.load import load_teacher
-from viral.teachers.teacher import SQUARE_MODE, Teacher
+from viral.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class OnlineTeacher:
         """What the dataset makes of an image: the teacher's own square, or one of each of the student's views."""
         if self.tiling:
             return Views(self.tiling, self.teacher.square_size)
-        return Square(self.teacher.square_size, SQUARE_MODE, self.teacher.fill)
+        return Square(self.teacher.square_size, self.teacher.square, self.teacher.fill)
 
     def decoder(self, device: torch.device, grid: tuple[int, int]) -> Decoder:
         """Squares [N, S, S, 3] on the device -> float32 targets [N, T, C], without gradient, on the student's grid."""
@@ -61,22 +60,22 @@ class OnlineTeacher:
         return described
 
 
+def online_weights(term: AlignConfig) -> str | None:
+    """What `load_teacher` is to load for a term whose teacher runs along."""
+    if isinstance(term.online, str):
+        return term.online
+    return "random" if term.weights == "random" else None
+
+
 def load_online(term: AlignConfig, student: Student, image_mode: str) -> OnlineTeacher:
-    """The teacher that this term (resolved) asks for, as stage one would load it, on the student's device.
+    """The teacher that this term (resolved) asks for, as stage one would load it, on the student's device and squares.
 
     Raises:
-        ViralError: unusable weights, targets that cannot be brought to the student's grid, or other squares than the
-            student's.
+        ViralError: unusable weights, or targets that cannot be brought to the student's grid.
     """
-    if image_mode != SQUARE_MODE:
-        raise ConfigError(
-            f"{term.teacher} online sees squares of data.image_mode={SQUARE_MODE}, the student those of {image_mode}; "
-            f"set data.image_mode={SQUARE_MODE}."
-        )
-    weights = term.online if isinstance(term.online, str) else None
-    if weights is None and term.weights == "random":
-        weights = "random"
-    teacher = load_teacher(get_teacher(term.teacher or ""), weights, term.profile, str(student.model.device))
+    weights = online_weights(term)
+    spec, device = get_teacher(term.teacher or ""), str(student.model.device)
+    teacher = load_teacher(spec, weights, term.profile, device, square=image_mode)
     objective = get_objective(term.objective)
     if objective and objective.needs_lengths:
         refuse_resampling(term.teacher or "", term.objective, teacher.grid, student.image.grid)

@@ -58,7 +58,7 @@ class Command:
         return config, self.output or Path("runs") / config.name
 
 
-def pretrain_command(command: Command) -> Path:
+def pretrain_command(command: Command, vision_cache: Path | None = None) -> Path:
     """Stage one: resolve and train; returns the projector that stage two starts from.
 
     Raises:
@@ -73,7 +73,14 @@ def pretrain_command(command: Command) -> Path:
             f"Stage one trains the projector alone, {config.name} more than that; set lora=null and "
             "align.objective=none, give a *_pretrain recipe, or use `viral train`."
         )
-    checkpoint = train(config, cache=None, output=output, resume=command.resume, log=command.log)
+    checkpoint = train(
+        config,
+        cache=None,
+        vision_cache=vision_cache,
+        output=output,
+        resume=command.resume,
+        log=command.log,
+    )
     projector = output / PROJECTOR_FILE
     if read_world().rank == 0:
         with publish(projector) as partial:
@@ -102,7 +109,12 @@ def train_command(command: Command, caches: list[str], vision_cache: Path | None
 
 
 def estimate_command(
-    command: Command, caches: list[str], *, ranks: int | None, tflops: float | None
+    command: Command,
+    caches: list[str],
+    vision_cache: Path | None = None,
+    *,
+    ranks: int | None,
+    tflops: float | None,
 ) -> "Estimate":
     """What a run would be, of either stage; by default on as many devices as `WORLD_SIZE` says.
 
@@ -117,6 +129,7 @@ def estimate_command(
         config,
         parse_caches(caches),
         output,
+        vision_cache=vision_cache,
         num_ranks=ranks or read_world().size,
         recipe_batch_size=command.base().data.batch_size,
         tflops=tflops,

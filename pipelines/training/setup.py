@@ -31,6 +31,7 @@ from viral.data.sampler import SampleOrder
 from viral.errors import ConfigError, DataError
 from viral.mllm.aligned import MAIN, AlignedMllm
 from viral.mllm.assemble import assemble_student
+from viral.mllm.language_loss import positions_at_once
 from viral.mllm.lora import add_lora, train_projector_only
 from viral.mllm.packing import use_packing
 from viral.mllm.student import Student, load_student
@@ -264,7 +265,12 @@ def build_module(config: TrainConfig, model: "Llava", target_dims: Mapping[str, 
     """LoRA inside the model, the terms beside it, all in training mode where they train."""
     adapted = _make_trainable(model, config)
     terms = build_terms(config.terms, model, target_dims, config.seed)
-    module = AlignedMllm(adapted, terms, config.align.resolved().averaging or "image")
+    module = AlignedMllm(
+        adapted,
+        terms,
+        config.align.resolved().averaging or "image",
+        positions_at_once(config.logits_at_once, model.config.text_config.vocab_size, model.device),
+    )
     module.train()
     if (tower := module.core.vision_tower) is not None:
         tower.eval()

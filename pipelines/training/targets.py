@@ -124,7 +124,7 @@ def check_square(store: FeatureStore, cache: Path, image_mode: str) -> None:
     if square != image_mode:
         raise CacheMismatchError(
             f"{cache} was built with square={square}, this run shows the student squares of data.image_mode="
-            f"{image_mode}; set data.image_mode={square}."
+            f"{image_mode}; build the cache with `--square {image_mode}`, or set data.image_mode={square}."
         )
 
 

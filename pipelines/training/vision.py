@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,9 +15,12 @@ from stores import FeatureStore, open_store
 from viral.data.images import mean_fill
 from viral.data.picture import KnownTarget
 from viral.errors import CacheMismatchError
-from viral.mllm.student import Student, tower_of
+from viral.mllm.student import Student, image_tokens, tower_of
 from viral.mllm.towers import needed_tensors, tower_sizes
 from viral.teachers.teacher import hash_tensors
+
+if TYPE_CHECKING:
+    from transformers import LlavaForConditionalGeneration
 
 log = logging.getLogger(__name__)
 TEACHERS = ("tower", "clip-l-336")
@@ -43,8 +46,16 @@ class VisionCache:
         Raises:
             CacheMismatchError: another tower, or other pixels.
         """
-        self._check(student)
-        core = student.model.model
+        core, tower, pixels = student.model.model, tower_of(student.model), student.pixels
+        self.check_architecture(student.model)
+        self._require(
+            {
+                "mean": tuple(pixels.mean),
+                "std": tuple(pixels.std),
+                "fill": mean_fill(pixels.mean),
+                "weights_sha256": hash_tensors(needed_tensors(core, tower)),
+            }
+        )
         spared = sum(parameter.numel() for parameter in core.vision_tower.parameters())
         core.vision_tower = None
         log.info(
@@ -62,29 +73,34 @@ class VisionCache:
         """For the record of the run's inputs."""
         return describe_cache(self.path, self.store)
 
-    def _check(self, student: Student) -> None:
+    def check_architecture(self, model: "LlavaForConditionalGeneration") -> None:
+        """Make sure of what a model's configuration says of its tower.
+
+        Raises:
+            CacheMismatchError: another tower.
+        """
+        sizes = tower_sizes(model.config.vision_config)
+        self._require(
+            {
+                "grid": image_tokens(model).grid,
+                "layer": model.config.vision_feature_layer,
+                "architecture": tower_of(model).class_name,
+                **sizes,
+            }
+        )
+
+    def _require(self, wanted: Mapping[str, Any]) -> None:
         import transformers
 
-        made, core, tower = self.store.manifest.spec.fingerprint, student.model.model, tower_of(student.model)
-        config_class = getattr(transformers, tower.class_name).config_class
-        pixels = student.pixels
+        made = self.store.manifest.spec.fingerprint
+        tower_config = getattr(transformers, str(made.get("transformers_id"))).config_class
         found = {
             "grid": self.store.manifest.spec.grid,
             "layer": made.get("layer"),
             "architecture": made.get("transformers_id"),
-            **tower_sizes(config_class(**made.get("transformers_kwargs", {}))),
+            **tower_sizes(tower_config(**made.get("transformers_kwargs", {}))),
             **{name: tuple(made.get(name, ())) for name in ("mean", "std", "fill")},
             "weights_sha256": made.get("weights_sha256"),
-        }
-        wanted = {
-            "grid": student.image.grid,
-            "layer": core.config.vision_feature_layer,
-            "architecture": tower.class_name,
-            **tower_sizes(core.config.vision_config),
-            "mean": tuple(pixels.mean),
-            "std": tuple(pixels.std),
-            "fill": mean_fill(pixels.mean),
-            "weights_sha256": hash_tensors(needed_tensors(core, tower)),
         }
         for field, value in wanted.items():
             if found[field] != value:

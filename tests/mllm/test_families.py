@@ -25,7 +25,6 @@ from viral.data.tokens import encode_prompt
 from viral.mllm.assemble import assemble_student
 from viral.mllm.export import save_student
 from viral.mllm.generate import Question, generate
-from viral.mllm.llms import prompt_template
 from viral.mllm.load import load_tokenizer
 from viral.mllm.student import Student, load_student
 from viral.mllm.towers import patch_features
@@ -170,7 +169,6 @@ def test_it_answers_a_question_and_stops_at_the_templates_end(case, tmp_path: Pa
     picture().save(tmp_path / "picture.png")
     student = load_student(str(case.folder))
     template = get_template(case.template)
-    assert prompt_template(student.model, "vicuna_v1") == case.template
     question = Question("q", template.prompt("<image>\nHow many?"), tmp_path / "picture.png")
     ((_, reply),) = generate(student, [question], max_new_tokens=8, image_mode="pad", batch_size=1)
     plain = LlavaForConditionalGeneration.from_pretrained(case.folder).eval()

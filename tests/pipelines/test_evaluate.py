@@ -88,7 +88,7 @@ def test_other_settings_do_not_mix(finished, data, llava_dir, tmp_path):
         generate_replies(str(llava_dir), ["pope"], data, finished, profile="clean", device="cpu")
     (tmp_path / "pope").symlink_to(finished / "pope")
     with pytest.raises(ConfigError, match=r"pope holds replies made with model=.*, now it is"):
-        generate_replies(str(tmp_path / "pope"), ["pope"], data, tmp_path, device="cpu")
+        generate_replies(str(tiny.save_llava(tmp_path / "other")), ["pope"], data, tmp_path, device="cpu")
 
 
 def test_scores_of_a_second_call_join_those_of_the_first(data, llava_dir, tmp_path):

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.training.config import with_overrides
+from pipelines.training.config import read_config, with_overrides, write_config
 from pipelines.training.export import export_run
 from pipelines.training.folder import run_lock
 from pipelines.training.load import load_model
 from pipelines.training.loop import train
-from pipelines.training.run import Command
+from pipelines.training.run import Command, train_command
 from pipelines.training.setup import micro_batches_per_rank
 from stores.errors import IncompleteStoreError, MissingStoreError, UnknownKeyError
 from tests.training.conftest import turns, write_annotations, write_store
@@ -369,11 +369,59 @@ def test_a_checkpoint_of_another_run(config, world, finished, tmp_path: Path):
     train(other, cache=world["cache"], output=tmp_path / "other")
     shutil.rmtree(output / "checkpoints")
     shutil.copytree(tmp_path / "other" / "checkpoints", output / "checkpoints")
+    with pytest.raises(
+        ConfigError, match=r"step-000004 was trained with other settings: lora.rank was 8, now 4"
+    ):
+        resume(config, world, output)
+    older = {"step": 4}  # without its settings
+    (output / "checkpoints" / "step-000004" / "trainer.json").write_text(json.dumps(older))
     with pytest.raises(WeightsError, match=r"is not of this run: .*lora_A"):
         resume(config, world, output)
     (output / "checkpoints" / "LATEST").write_text("step-000099")
     with pytest.raises(WeightsError, match="names step-000099; write the name of a checkpoint into it: step"):
         resume(config, world, output)
+
+
+EDITS = {
+    "optim.lr": 0.5, "align.weight": 0.1, "data.max_length": 200, "lora.dropout": 0.0, "seed": 7,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), EDITS.items(), ids=EDITS)
+def test_an_edited_configuration_is_not_resumed(config, world, finished, tmp_path: Path, name, value):
+    """The folder's own file and the command agree, but the checkpoint was trained otherwise; nothing is touched."""
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    edited = with_overrides(read_config(output / "config.yaml"), {name: value})
+    (output / "config.yaml").write_text(write_config(edited))
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    with pytest.raises(
+        ConfigError, match=rf"step-000004 was trained with other settings: {name} was"
+    ) as caught:
+        train_command(Command(settings=[], output=output, resume=True), [str(world["cache"])])
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+
+
+def test_what_does_not_change_the_result_may_be_edited(config, world, finished, tmp_path: Path):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    (output / "checkpoints" / "LATEST").write_text("step-000002")
+    moved = shutil.copytree(world["images"], tmp_path / "moved")
+    shutil.copy(world["annotations"], tmp_path / "moved.json")
+    free = {
+        "save_every": 1,
+        "keep_last": 9,
+        "data.num_workers": 1,
+        "logits_at_once": 1,
+        "data.images": str(moved),
+    }
+    free |= {"data.annotations": str(tmp_path / "moved.json"), "gradient_checkpointing": "full"}
+    command = Command(settings=[f"{k}={v}" for k, v in free.items()], output=output, resume=True)
+    assert train_command(command, [str(world["cache"])]).name == "step-000004"
+    again, before = ((run / "metrics.jsonl").read_text().splitlines() for run in (output, finished))
+    for mine, theirs in zip(again, before, strict=True):
+        assert json.loads(mine)["loss"] == pytest.approx(json.loads(theirs)["loss"], abs=1e-6)
 
 
 def test_runs_of_before_resume(config, world, finished, tmp_path: Path):

@@ -15,7 +15,7 @@ from pipelines.training.loop import train
 from pipelines.training.optim import trainable
 from pipelines.training.setup import build_run
 from tests import tiny
-from viral.errors import ConfigError, WeightsError
+from viral.errors import CacheMismatchError, ConfigError, WeightsError
 
 EVERY_OBJECTIVE = ("none", "align", "relation", "reinject_post", "reinject_pre", "align_projected")
 
@@ -86,6 +86,49 @@ def test_every_objective_has_its_cost(bare, objective: str):
 def test_a_teacher_that_runs_along_trains_the_same_head(bare):
     online = with_overrides(bare, {"align.online": True})
     assert figures(online, None).trained == figures(bare, None).trained
+
+
+def test_a_teacher_that_runs_along_takes_its_memory_and_operations(config, world):
+    from pipelines.training.caches import needs_teacher
+    from pipelines.training.setup import _teachers, build_student
+
+    settings = {
+        "align.teacher": "micro",
+        "align.online": True,
+        "also.own.teacher": "tower",
+        "also.own.layer": 2,
+    }
+    online = with_overrides(config, settings).resolved()
+    found, cached = figures(online, None), figures(with_overrides(online, {"align.online": False}), None)
+    student = build_student(online.model, device="cpu", dtype="float32", seed=0)
+    teachers = _teachers(online, {}, student)
+    assert [name for name, term in online.terms.items() if needs_teacher(term)] == list(teachers) == ["align"]
+    held = sum(p.nbytes for p in teachers["align"].teacher.parameters())
+    assert {n: size for n, size in found.memory.items() if n not in cached.memory} == {"teacher align": held}
+    (more,) = found.sample_flops.keys() - cached.sample_flops.keys()
+    assert more == "teacher align"
+    assert found.step_seconds > cached.step_seconds
+    assert not any("--cache" in line for line in found.missing)
+
+
+def test_a_vision_cache_takes_the_tower_out(config, world, tmp_path: Path):
+    from tests.training.test_vision_cache import build
+
+    bf16 = with_overrides(config, {"precision": "bf16"})
+    vision = build(tmp_path / "vision", world["images"], world["llava"])
+    seeing, blind = (figures(bf16, world["cache"], vision_cache=cache) for cache in (None, vision))
+    weights = sum(p.numel() for p in tiny.llava().model.vision_tower.parameters())
+    assert seeing.spared is None
+    assert (blind.spared.bytes, blind.spared.flops) == (2 * weights, seeing.sample_flops["tower"])
+    assert blind.sample_flops["tower"] == 0
+    assert seeing.frozen_parameters - blind.frozen_parameters == weights
+    saved = seeing.memory["frozen weights"] - blind.memory["frozen weights"]
+    assert saved == blind.spared.bytes
+    module = build_run(bf16.resolved(), world["cache"], vision_cache=vision).module
+    assert blind.memory["frozen weights"] == sum(p.nbytes for p in module.parameters() if not p.requires_grad)
+    small = build(tmp_path / "grid", world["images"], world["llava"], grid=2)
+    with pytest.raises(CacheMismatchError, match=r"built with grid=\(2, 2\)"):
+        figures(bf16, world["cache"], vision_cache=small)
 
 
 def test_ranks_share(bare):

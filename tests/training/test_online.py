@@ -74,6 +74,17 @@ def test_what_cannot_be_online(config):
     for changes in ({"align.teacher": "tower"}, {"align.objective": "reinject_post"}):
         with pytest.raises(ConfigError, match="no teacher beside the student to run; drop online"):
             with_overrides(config, {**changes, "align.online": True})
-    cropped = with_overrides(config, {**MICRO, "align.online": True, "data.image_mode": "crop"})
-    with pytest.raises(ConfigError, match=r"micro online sees squares .* set data\.image_mode=pad"):
-        build_run(cropped.resolved(), None)
+
+
+def test_it_sees_the_students_squares(config, world, tmp_path: Path):
+    """Those of `crop`, too, as does a cache that was built so."""
+    crop = with_overrides(config, {**MICRO, "data.image_mode": "crop"})
+    online, padded = (
+        with_overrides(made, {"align.online": True}) for made in (crop, with_overrides(config, MICRO))
+    )
+    cache = build(
+        tmp_path / "cache", world["images"], None, vfm="micro", codec="fp16", dtype=None, square="crop"
+    )
+    from_cache = one_step(crop, cache, None)[0][0]
+    assert one_step(online, None, None)[0][0] == pytest.approx(from_cache, abs=1e-4)
+    assert one_step(padded, None, None)[0][0] != pytest.approx(from_cache, abs=1e-4)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from cli.main import app
 from pipelines.cache_build import build_cache
 from pipelines.cache_request import CacheRequest
-from pipelines.training.config import with_overrides
+from pipelines.training.config import with_overrides, write_config
 from pipelines.training.folder import read_metrics
 from pipelines.training.loop import start, train, train_step
 from pipelines.training.optim import trainable
@@ -30,7 +32,8 @@ NAMES = [f"{index:02d}.png" for index in range(12)]
 
 def build(out: Path, images: Path, weights: object, **changes) -> Path:
     settings = {"vfm": "tower", "codec": "bf16", "dtype": "bfloat16"} | changes
-    request = CacheRequest(weights=str(weights), images=images, out=out, device="cpu", workers=0, **settings)
+    weights = None if weights is None else str(weights)
+    request = CacheRequest(weights=weights, images=images, out=out, device="cpu", workers=0, **settings)
     build_cache(request)
     return out
 
@@ -157,6 +160,33 @@ def test_two_ranks_under_zero_3_without_a_tower(config, world, tower_fp32, tmp_p
     launch(zero, world["cache"], tmp_path / "two", vision_cache=tower_fp32).succeed()
     pairs = zip(read_metrics(tmp_path / "two"), read_metrics(tmp_path / "one"), strict=True)
     assert all(mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5) for mine, theirs in pairs)
+
+
+def test_stage_one_from_features_of_cropped_images(config, world, tmp_path: Path):
+    """The caption recipe's way: the projector alone, squares cut from the middle; by the command, without images."""
+    parts = families.with_parts(config, tmp_path, "qwen2", "siglip")
+    changes = {
+        "model.projector": "random", "lora": None, "align.objective": "none", "data.template": "plain",
+        "data.image_mode": "crop", "precision": "bf16", "optim.max_steps": 2,
+    }  # fmt: skip
+    stage_one = with_overrides(parts, changes)
+    vision = build(tmp_path / "vision", world["images"], parts.model.tower, square="crop")
+    assert open_store(vision).manifest.spec.fingerprint["square"] == "crop"
+    train(stage_one, cache=None, output=tmp_path / "pixels")
+    blind = with_overrides(stage_one, {"data.images": str(tmp_path / "nowhere")})
+    (tmp_path / "config.yaml").write_text(write_config(blind))
+    words = ["pretrain", "--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, [*words, "--vision-cache", str(vision)])
+    assert done.exit_code == 0, done.output
+    losses = [[line["loss"] for line in read_metrics(tmp_path / name)] for name in ("run", "pixels")]
+    assert losses[0] == losses[1]
+    said = (
+        CliRunner().invoke(app, [*words, "--vision-cache", str(vision), "--dry-run", "--tflops", "1"]).output
+    )
+    assert "vision cache  no tower" in said
+    padded = build(tmp_path / "padded", world["images"], parts.model.tower)
+    with pytest.raises(CacheMismatchError, match="build the cache with `--square crop`, or set"):
+        train(stage_one, cache=None, vision_cache=padded, output=tmp_path / "other")
 
 
 def refused(config, world, vision: Path, tmp_path: Path, message: str, error=CacheMismatchError, **changes):

@@ -62,12 +62,14 @@ class Profile:
     name: str
     image_mode: str
     template: str
+    as_trained: bool = False
+    """Whether a model is asked in the wording of its training instead, where that is another."""
 
 
 # Decoding is greedy in both. The release samples at T <= 0.2 without a seed: greedy but for near-ties.
 PROFILES = {
     "paper": Profile(name="paper", image_mode="crop", template="llava_v1"),
-    "clean": Profile(name="clean", image_mode="pad", template="vicuna_v1"),
+    "clean": Profile(name="clean", image_mode="pad", template="vicuna_v1", as_trained=True),
 }
 
 
@@ -133,11 +135,14 @@ def get_profile(name: str) -> Profile:
     return PROFILES[name]
 
 
-def prompt(benchmark: Benchmark, item: Item, profile: str) -> str:
-    """The whole generation prompt: system sentence, image tag, question, suffix, up to `ASSISTANT:`."""
-    template = get_template(get_profile(profile).template)
+def prompt(benchmark: Benchmark, item: Item, profile: str, template: str | None = None) -> str:
+    """The whole generation prompt: system sentence, image tag, question, suffix, up to `ASSISTANT:`.
+
+    `template`: the model's; None is the profile's.
+    """
+    words = get_template(template or get_profile(profile).template)
     protocol = benchmark.protocols[profile]
-    return template.prompt(f"{IMAGE_TAG}\n{protocol.ask(item)}{protocol.suffix}")
+    return words.prompt(f"{IMAGE_TAG}\n{protocol.ask(item)}{protocol.suffix}")
 
 
 def squash(name: str) -> str:

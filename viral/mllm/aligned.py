@@ -4,15 +4,16 @@ Shapes: B sequences, L tokens, N images in the batch (all their views, where the
 width, V tower width, C width of a target.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from viral.data.tokens import IGNORE
+from viral.mllm.language_loss import language_loss
 from viral.mllm.packing import segments
 from viral.mllm.tap import LayerTap
 from viral.mllm.tiling import token_map
@@ -65,11 +66,14 @@ class AlignedMllm(nn.Module):
         mllm: Any,  # noqa: ANN401 - a LLaVA, with PEFT around it or not
         terms: Mapping[str, LossTerm | Reinjection],
         averaging: Averaging = "image",
+        logits_at_once: int = sys.maxsize,
     ) -> None:
+        """`logits_at_once`: positions whose logits may be in memory together."""
         super().__init__()
         from transformers import LlavaModel, LlavaNextModel
 
         self.mllm, self.terms, self.averaging = mllm, nn.ModuleDict(terms), averaging
+        self.logits_at_once = logits_at_once
         self._reinjections = [term for term in terms.values() if isinstance(term, Reinjection)]
         self.loss_terms = {name: term for name, term in terms.items() if isinstance(term, LossTerm)}
         core = next(module for module in mllm.modules() if isinstance(module, LlavaModel | LlavaNextModel))
@@ -179,5 +183,5 @@ class AlignedMllm(nn.Module):
         supervised = shifted != IGNORE
         if not bool(supervised.any()):
             return 0.0 * last_BLD.sum()
-        logits_NV = self._parts["lm_head"](last_BLD[:, :-1][supervised]).float()
-        return F.cross_entropy(logits_NV, shifted[supervised])
+        hidden_ND, head = last_BLD[:, :-1][supervised], self._parts["lm_head"]
+        return language_loss(hidden_ND, shifted[supervised], head, self.logits_at_once)

@@ -9,8 +9,6 @@ from viral.mllm.load import load_strictly, read_model_config
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from viral.mllm.student import Llava
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LlmFamily:
@@ -49,9 +47,8 @@ def get_llm_family(model_type: str, source: str) -> LlmFamily:
     return LLM_FAMILIES[model_type]
 
 
-def prompt_template(model: "Llava", wanted: str) -> str:
-    """The template to ask `model` with: the one `wanted`, or its family's where the release has no other."""
-    family = get_llm_family(model.config.text_config.model_type, "this model")
+def prompt_template(family: LlmFamily, wanted: str) -> str:
+    """The template to ask a model with: the one `wanted`, or its family's where the release has no other."""
     return wanted if family.prompts_vary else family.template
 
 

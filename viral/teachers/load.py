@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from viral.data.images import SQUARE_MODES
 from viral.device import pick_device
 from viral.errors import ConfigError
 from viral.teachers.families import get_family
 from viral.teachers.families.family import Family
 from viral.teachers.profiles import Profile, get_profile
 from viral.teachers.spec import TeacherSpec
-from viral.teachers.teacher import Teacher
+from viral.teachers.teacher import SQUARE_MODE, Teacher
 from viral.teachers.weights import find_weights, fit
 
 RANDOM_SEED = 0
@@ -26,15 +27,17 @@ def load_teacher(
     device: str = "cpu",
     dtype: str | None = None,
     grid: int | None = None,
+    square: str = SQUARE_MODE,
 ) -> Teacher:
     """A frozen teacher on `device`.
 
     `weights`: `hub`, a hub id, a local file or folder, `random` (seeded), or None for the spec's own default.
-    `dtype` overrides the profile's. `grid` is the side of the token grid to give, if not the teacher's own.
+    `dtype` overrides the profile's. `grid` is the side of the token grid to give, if not the teacher's own;
+    `square` how its pictures become squares, `pad` or `crop`.
 
     Raises:
         WeightsError: weights that are absent, damaged or of another architecture.
-        ConfigError: unknown profile, dtype or device; a grid without tokens.
+        ConfigError: unknown profile, dtype, device or kind of square; a grid without tokens.
     """
     if isinstance(profile, str):
         profile = get_profile(profile)
@@ -42,6 +45,8 @@ def load_teacher(
         profile = replace(profile, dtype=dtype)
     if grid is not None and grid < 1:
         raise ConfigError(f"A teacher's grid of {grid} x {grid} tokens: give a side of at least 1.")
+    if square not in SQUARE_MODES:
+        raise ConfigError(f"Unknown kind of square {square!r}. Known: {', '.join(SQUARE_MODES)}.")
     where = pick_device(device)
     family = get_family(spec.family)
     spec, profile = family.complete(spec, weights), family.resolve(profile)
@@ -50,7 +55,7 @@ def load_teacher(
     if profile.scramble_seed is not None:
         scramble(family.linears(backbone), profile.scramble_seed)
     backbone = backbone.to(_resolve_dtype(profile, where))
-    return Teacher(spec, profile, family, backbone, origin, grid).to(where)
+    return Teacher(spec, profile, family, backbone, origin, grid, square).to(where)
 
 
 def scramble(layers: list[nn.Module], seed: int) -> None:

@@ -17,7 +17,7 @@ from viral.teachers.profiles import Profile
 from viral.teachers.spec import TeacherSpec
 
 SQUARE_MODE = "pad"
-"""How pictures become squares before a teacher sees them: the student's training geometry."""
+"""How pictures become squares before a teacher sees them, if nothing else is said: the student's training geometry."""
 
 
 class Teacher(nn.Module):
@@ -34,9 +34,11 @@ class Teacher(nn.Module):
         backbone: nn.Module,
         origin: dict[str, Any],
         grid: int | None = None,
+        square: str = SQUARE_MODE,
     ) -> None:
         super().__init__()
         self.spec, self.profile, self.family, self.origin = spec, profile, family, origin
+        self.square = square
         self.grid = spec.grid if grid is None else (grid, grid)
         self.backbone = backbone.eval().requires_grad_(False)
         self.statistics = (CLIP_MEAN, CLIP_STD) if profile.normalisation == "clip" else (spec.mean, spec.std)
@@ -96,7 +98,7 @@ class Teacher(nn.Module):
             "dtype": str(self.dtype).removeprefix("torch."),
             "image_size": self.spec.image_size,
             "patch_size": self.spec.patch_size,
-            "square": SQUARE_MODE,
+            "square": self.square,
             "fill": list(self.fill),
             **{knob: getattr(self.profile, knob) for knob in self.family.knobs},
             "torch": torch.__version__.split("+")[0],  # the part after + names the build: +cpu, +cu132

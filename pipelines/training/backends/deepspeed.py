@@ -6,6 +6,7 @@ same on every backend, and so is what a run writes.
 
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -49,7 +50,8 @@ class DeepSpeedBackend(SingleBackend):
         device = next(module.parameters()).device
         settings = zero_config(config, torch.distributed.get_world_size(), on_gpu=device.type == "cuda")
         self._stage, self._adamw = config.zero_stage, optimizer
-        _hide(module.core, "vision_tower")
+        for parent, name in _unevenly_used(module):
+            _hide(parent, name)
         self._engine, self.optimizer, _, _ = _import_deepspeed(device).initialize(
             model=module, optimizer=optimizer, config=settings, dist_init_required=False
         )
@@ -121,11 +123,22 @@ class DeepSpeedBackend(SingleBackend):
         return self.optimizer.fp32_partitioned_groups_flat
 
 
-def _hide(parent: torch.nn.Module, name: str) -> None:
-    """Make a frozen child a plain attribute, so that DeepSpeed neither sees nor shards it.
+def _unevenly_used(module: AlignedMllm) -> Iterator[tuple[torch.nn.Module, str]]:
+    """Frozen children, by parent and name, that one rank may run more often than another, or not at all.
 
-    A rank without images does not run the tower; were its weights sharded, the others would wait for it to gather them.
+    The tower needs images, the LLM's head labels, in one part or several. Were their weights sharded, the ranks that
+    run them would wait for the others to help gather them.
     """
+    llm = module.core.language_model
+    holder = next(part for part in module.mllm.modules() if "lm_head" in part._modules)
+    if holder.lm_head.weight is llm.embed_tokens.weight:
+        yield llm, "embed_tokens"
+    yield holder, "lm_head"
+    yield module.core, "vision_tower"
+
+
+def _hide(parent: torch.nn.Module, name: str) -> None:
+    """Make a child a plain attribute, so that DeepSpeed neither sees nor shards it."""
     parent.__dict__[name] = parent._modules.pop(name)
 
 
