@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Look into trained models: data as JSON, figures as SVG and PNG.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look into trained models: data as JSON, figures as SVG and PNG.", no_args_is_help=True
+)
 
 Models = Annotated[
     list[str],
@@ -23,13 +25,19 @@ Data = Annotated[Path, typer.Option(help="Folder of the benchmarks, as for viral
 Limit = Annotated[int | None, typer.Option(help="At most so many, evenly spread over what there is.")]
 Layers = Annotated[
     str | None,
-    typer.Option(help="Layers, comma-separated; a number with a point is a share of the depth. all: every one."),
+    typer.Option(
+        help="Layers, comma-separated; a number with a point is a share of the depth. all: every one."
+    ),
 ]
 Caches = Annotated[
     list[str] | None,
-    typer.Option("--cache", metavar="[LABEL=]PATH", help="Also a teacher's cached features of these pictures."),
+    typer.Option(
+        "--cache", metavar="[LABEL=]PATH", help="Also a teacher's cached features of these pictures."
+    ),
 ]
-Profile = Annotated[str, typer.Option(help="How pictures and questions are shown: paper (crop) or clean (pad).")]
+Profile = Annotated[
+    str, typer.Option(help="How pictures and questions are shown: paper (crop) or clean (pad).")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 BatchSize = Annotated[int, typer.Option(help="Pictures or questions per forward pass.")]
 BENCHMARKS_FOLDER = Path("playground/benchmarks")
@@ -49,7 +57,8 @@ def cknna(
     ] = "token",
     k: Annotated[int, typer.Option(help="Nearest neighbours.")] = 10,
     clamp: Annotated[
-        float, typer.Option(help="Cut features to this quantile of |x| first, as the reference does; 0: do not.")
+        float,
+        typer.Option(help="Cut features to this quantile of |x| first, as the reference does; 0: do not."),
     ] = 0.95,
     cache: Caches = None,
     profile: Profile = "clean",
@@ -74,7 +83,9 @@ def entropy(
     model: Models,
     questions: Annotated[
         Path | None,
-        typer.Option(help="Table with question_id, img_id, question, answer; pictures in --images as <img_id>.jpg."),
+        typer.Option(
+            help="Table with question_id, img_id, question, answer; pictures in --images as <img_id>.jpg."
+        ),
     ] = None,
     images: Images = None,
     benchmark: Benchmark = None,
@@ -126,7 +137,9 @@ def permutation(
     model: Models,
     benchmark: Annotated[str, typer.Option(help="Which benchmark to ask.")] = "cvbench",
     data: Data = BENCHMARKS_FOLDER,
-    seeds: Annotated[str, typer.Option(help="Seeds of the shuffling, comma-separated; at least three.")] = "0,1,2",
+    seeds: Annotated[
+        str, typer.Option(help="Seeds of the shuffling, comma-separated; at least three.")
+    ] = "0,1,2",
     profile: Profile = "paper",
     out: Out = Path("analysis"),
     device: Device = "auto",
@@ -149,9 +162,10 @@ def pca(
     data: Data = BENCHMARKS_FOLDER,
     limit: Limit = 4,
     layers: Layers = "0.0,0.25,0.5,0.75,1.0",
-    shared_basis: Annotated[
-        bool, typer.Option("--shared-basis", help="One fit for all layers and models of a picture.")
-    ] = False,
+    basis: Annotated[
+        str,
+        typer.Option(help="Which maps of a picture share one fit: own (none), models (at each layer), all."),
+    ] = "own",
     cache: Caches = None,
     profile: Profile = "clean",
     out: Out = Path("analysis"),
@@ -162,9 +176,7 @@ def pca(
     from pipelines.analyses.caches import open_caches
     from pipelines.analyses.pca import PcaSettings
 
-    settings = PcaSettings(
-        layers=parse_layers(layers), shared_basis=shared_basis, caches=open_caches(cache)
-    )
+    settings = PcaSettings(layers=parse_layers(layers), basis=basis, caches=open_caches(cache))
     questions = pick_pictures(images, benchmark, group, data, profile, limit)
     _tell(run("pca", model, settings, out, profile, questions, device))
 
@@ -173,7 +185,9 @@ def pca(
 def curve(
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", metavar="[LABEL=]RUN", help="Training run; each of its checkpoints is evaluated."),
+        typer.Option(
+            "--model", metavar="[LABEL=]RUN", help="Training run; each of its checkpoints is evaluated."
+        ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
@@ -183,7 +197,9 @@ def curve(
         list[str] | None,
         typer.Option(metavar="[LABEL=]DIR", help="Folder of viral eval, or one of step-<n> folders of it."),
     ] = None,
-    benchmarks: Annotated[str, typer.Option(help="Whose headlines are averaged, comma-separated.")] = "cvbench,mmvp",
+    benchmarks: Annotated[
+        str, typer.Option(help="Whose headlines are averaged, comma-separated.")
+    ] = "cvbench,mmvp",
     data: Data = BENCHMARKS_FOLDER,
     profile: Profile = "paper",
     out: Out = Path("analysis"),
@@ -202,7 +218,8 @@ def curve(
         baselines=parse_labelled(baseline or [], "--baseline"),
         evals=parse_labelled(evals or [], "--evals"),
     )
-    _tell(run("curve", model or [], settings, out, profile, None, device, batch_size))
+    lines = [*(model or []), *(baseline or []), *(evals or [])]
+    _tell(run("curve", lines, settings, out, profile, None, device, batch_size))
 
 
 def _tell(result: Path) -> None:

@@ -12,9 +12,7 @@ from pipelines.analyses.pca import PCA
 from pipelines.analyses.permutation import PERMUTATION
 from viral.errors import UnknownNameError
 
-ANALYSES = {
-    analysis.name: analysis for analysis in (CKNNA, ENTROPY, ATTENTION, PERMUTATION, PCA, CURVE)
-}
+ANALYSES = {analysis.name: analysis for analysis in (CKNNA, ENTROPY, ATTENTION, PERMUTATION, PCA, CURVE)}
 
 
 def get_analysis(name: str) -> Analysis:

@@ -103,7 +103,9 @@ def pick_questions(
     """
     if table is not None:
         if images is None or benchmark is not None:
-            raise ConfigError("--questions goes with --images, the folder of its pictures, and without --benchmark.")
+            raise ConfigError(
+                "--questions goes with --images, the folder of its pictures, and without --benchmark."
+            )
         asked = table_questions(table, images, profile)
     else:
         asked = _from_one(images, benchmark, group, data, profile, question or DESCRIPTION)

@@ -64,7 +64,9 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
     data, drawings = [], []
     for item in job.asked:
         seen = {label: Parts(folder).read(item.id) for label, folder in folders.items()}
-        data.append({"id": item.id, "question": item.question, "answer": item.answer, "models": _values(seen)})
+        data.append(
+            {"id": item.id, "question": item.question, "answer": item.answer, "models": _values(seen)}
+        )
         with figure_style():
             figure = _draw(item, seen)
         caption = (
@@ -96,7 +98,9 @@ def _draw(item: "Asked", seen: Mapping[str, Arrays]) -> "Figure":
     columns = 1 + max(len(part["layers"]) for part in seen.values())
     cell = min(1.45, PAGE / columns)
     figure = new_figure(cell * columns, (cell + 0.42) * len(seen) + 0.45)
-    figure.suptitle(fill(shorten(_asked(item), 220), int(cell * columns * 15)), x=0.01, ha="left", fontsize=8.5)
+    figure.suptitle(
+        fill(shorten(_asked(item), 220), int(cell * columns * 15)), x=0.01, ha="left", fontsize=8.5
+    )
     panels = figure.subplots(len(seen), columns, squeeze=False)
     tops = _column_tops(list(seen.values()), columns)
     for row, (label, part) in zip(panels, seen.items(), strict=True):
@@ -127,7 +131,7 @@ def _overlay(axes: Any, square: np.ndarray, map_RC: np.ndarray, top: float) -> N
     grey = square.mean(axis=2, keepdims=True) / 255
     strength = upsample(map_RC, len(square)) / (top or 1)
     colours = colormaps["inferno"](strength)[:, :, :3]
-    axes.imshow(np.clip(0.25 * grey + 0.75 * colours, 0, 1))
+    axes.imshow(np.clip(0.4 * grey + 0.6 * colours, 0, 1))
 
 
 ATTENTION = Analysis(name="attention", title="Attention maps", measure=measure, report=report, gallery=True)

@@ -44,7 +44,9 @@ class CachedFeatures:
         """
         key = key_function(self.store.manifest.spec.fingerprint)(str(image), image.read_bytes())
         codes_1TW = torch.from_numpy(self.store.read_many([key])).to(student.model.device)
-        features_1TC: torch.Tensor = make_decoder(self.store, student.model.device, student.image.grid)(codes_1TW)
+        features_1TC: torch.Tensor = make_decoder(self.store, student.model.device, student.image.grid)(
+            codes_1TW
+        )
         return features_1TC[0]
 
 
@@ -56,4 +58,6 @@ def open_caches(arguments: Sequence[str] | None) -> tuple[CachedFeatures, ...]:
         StoreError: no finished cache there.
     """
     found = parse_labelled(arguments or [], "--cache")
-    return tuple(CachedFeatures(cache.label, Path(cache.path), open_store(Path(cache.path))) for cache in found)
+    return tuple(
+        CachedFeatures(cache.label, Path(cache.path), open_store(Path(cache.path))) for cache in found
+    )

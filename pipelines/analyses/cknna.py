@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from pipelines.analyses.caches import CachedFeatures
-from pipelines.analyses.figures import PAGE, band, figure_style, line, new_figure, plain
+from pipelines.analyses.figures import PAGE, figure_style, new_figure, plain
 from pipelines.analyses.job import Analysis, Drawing, Findings, Job, Labelled, progress
-from pipelines.analyses.parts import Parts
-from viral.analysis.bootstrap import mean_band
+from pipelines.analyses.layer_curves import CURVES, PAIRED, Curve, curves, draw_curves, has_differences
+from pipelines.analyses.parts import Arrays, Parts
 from viral.analysis.cknna import CLAMP, NUM_NEIGHBOURS, Neighbours, cknna, nearest
-from viral.analysis.layers import TokenGroup, square_pictures, token_groups
+from viral.analysis.layers import TokenGroup, token_groups
 from viral.benchmarks import get_profile
 from viral.data.images import decode_image
 from viral.errors import ConfigError
@@ -71,9 +71,10 @@ def measure(job: Job, model: Labelled, folder: Path) -> None:
     with progress(job, model, "CKNNA", done, "img") as advance:
         for start in range(0, len(missing), job.batch_size):
             batch = missing[start : start + job.batch_size]
-            squares = square_pictures(student, [decode_image(item.image) for item in batch], mode)
-            for item, groups in zip(batch, token_groups(student, squares, layers), strict=True):
-                references = {TOWER: [group.tower_TV for group in groups]} | {
+            images = [decode_image(item.image) for item in batch]
+            seen = token_groups(student, images, layers, image_mode=mode)
+            for item, groups in zip(batch, seen, strict=True):
+                references = {TOWER: [group.tower for group in groups]} | {
                     cache.label: [cache.features(item.image, student)] for cache in settings.caches
                 }
                 made = (_pooled if settings.level == "image" else _aligned)(groups, references, settings)
@@ -88,20 +89,23 @@ def wanted_layers(student: "Student", layers: Sequence[float] | None) -> tuple[i
 
 
 def report(job: Job, folders: Mapping[str, Path]) -> Findings:
-    """Mean over pictures with its bootstrap band, by model, reference and layer."""
+    """By reference and model, CKNNA at each layer: the mean over pictures with its band, or that of all pictures."""
     settings = job.settings
     assert isinstance(settings, CknnaSettings)
-    data = {label: _summary(job, Parts(folder), settings) for label, folder in folders.items()}
+    parts = {label: [Parts(folder).read(item.id) for item in job.asked] for label, folder in folders.items()}
+    layers = {label: of_model[0]["layers"].tolist() for label, of_model in parts.items()}
+    names = [TOWER, *(cache.label for cache in settings.caches)]
+    references = {name: _curves(name, parts, layers, settings) for name in names}
     with figure_style():
-        figure = _draw(data, settings)
+        figure = _draw(references)
     unit = "tokens of a picture" if settings.level == "token" else "mean tokens of pictures"
-    caption = (
+    caption = [
         f"CKNNA (k = {settings.k}, {unit}) between each layer's visual tokens and vision features, "
         f"{len(job.asked)} pictures of {job.asked.source}. Layer 0 is the projected image."
-    )
+    ]
     if settings.level == "token":
-        caption += " Bands: 95 % bootstrap over pictures."
-    return Findings(data, [Drawing(figure, caption)])
+        caption += [CURVES, PAIRED.format("pictures")][: 1 + has_differences(references[TOWER])]
+    return Findings({"references": references}, [Drawing(figure, " ".join(caption))])
 
 
 def _aligned(
@@ -142,53 +146,46 @@ def _pooled(
     return {name: pooled(features) for name, features in references.items()} | {"hidden": hidden_LD}
 
 
-def _summary(job: Job, parts: Parts, settings: CknnaSettings) -> dict[str, Any]:
-    measured = [parts.read(item.id) for item in job.asked]
-    names = [TOWER, *(cache.label for cache in settings.caches)]
+def _curves(
+    name: str, parts: Mapping[str, Sequence[Arrays]], layers: Mapping[str, list[int]], settings: CknnaSettings
+) -> dict[str, Curve]:
     if settings.level == "token":
-        values = {name: np.stack([part[name] for part in measured]) for name in names}
-        references = {name: _with_band(values_NL) for name, values_NL in values.items()}
-    else:
-        states = torch.from_numpy(np.stack([part["hidden"] for part in measured], axis=1))
-        hidden = [nearest(state_ND, settings.k, clamp=settings.clamp) for state_ND in states]
-        references = {}
-        for name in names:
-            features_ND = torch.from_numpy(np.stack([part[name] for part in measured]))
-            target = nearest(features_ND, settings.k, clamp=settings.clamp)
-            references[name] = {"mean": plain(np.array([cknna(state, target) for state in hidden]))}
-    return {"layers": measured[0]["layers"].tolist(), "references": references}
-
-
-def _with_band(values_NL: np.ndarray) -> dict[str, Any]:
-    low, high = mean_band(values_NL)
+        return curves(layers, {label: np.stack([part[name] for part in of]) for label, of in parts.items()})
     return {
-        "mean": plain(values_NL.mean(axis=0)),
-        "low": plain(low),
-        "high": plain(high),
-        "pictures": plain(values_NL),
+        label: {"layers": layers[label], "mean": plain(_of_pooled(name, of, settings))}
+        for label, of in parts.items()
     }
 
 
-def _draw(data: Mapping[str, dict[str, Any]], settings: CknnaSettings) -> "Figure":
-    references = list(next(iter(data.values()))["references"])
-    figure = new_figure(min(PAGE, 4.2 * len(references)), 2.6)
-    panels = figure.subplots(1, len(references), sharey=True, squeeze=False)[0]
-    depths = {summary["layers"][-1] for summary in data.values()}
-    for axes, name in zip(panels, references, strict=True):
-        for place, (label, summary) in enumerate(data.items()):
-            values = summary["references"][name]
-            # Models of different depth meet where they are equally deep.
-            x = [layer / (summary["layers"][-1] if len(depths) > 1 else 1) for layer in summary["layers"]]
-            line(axes, x, values["mean"], place, label)
-            if settings.level == "token":
-                band(axes, x, values["low"], values["high"], place)
-        axes.set_title(f"with the {name}" if name == TOWER else f"with {name}")
-        axes.set_xlabel("layer" if len(depths) == 1 else "layer / depth")
-        axes.grid(axis="y")
-        axes.xaxis.get_major_locator().set_params(integer=len(depths) == 1)
-    panels[0].set_ylabel("CKNNA")
-    panels[-1].legend()
+def _of_pooled(name: str, parts: Sequence[Arrays], settings: CknnaSettings) -> np.ndarray:
+    """CKNNA [layers] over pictures."""
+    hidden_LND = torch.from_numpy(np.stack([part["hidden"] for part in parts], axis=1))
+    features_NC = torch.from_numpy(np.stack([part[name] for part in parts]))
+    target = nearest(features_NC, settings.k, clamp=settings.clamp)
+    states = (nearest(state_ND, settings.k, clamp=settings.clamp) for state_ND in hidden_LND)
+    return np.array([cknna(state, target) for state in states])
+
+
+def _draw(references: Mapping[str, Mapping[str, Curve]]) -> "Figure":
+    paired = has_differences(next(iter(references.values())))
+    figure = new_figure(min(PAGE, 4.2 * len(references)), 3.8 if paired else 2.6)
+    rows = figure.subplots(
+        1 + paired,
+        len(references),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        height_ratios=[2, 1][: 1 + paired],
+    )
+    for column, (name, found) in enumerate(references.items()):
+        draw_curves(rows[0][column], rows[1][column] if paired else None, found)
+        rows[0][column].set_title(f"with the {name}" if name == TOWER else f"with {name}")
+    rows[0][0].set_ylabel("CKNNA")
+    rows[-1][0].set_ylabel("difference" if paired else "CKNNA")
+    rows[0][-1].legend()
     return figure
 
 
-CKNNA = Analysis(name="cknna", title="Alignment of layers with vision features (CKNNA)", measure=measure, report=report)
+CKNNA = Analysis(
+    name="cknna", title="Alignment of layers with vision features (CKNNA)", measure=measure, report=report
+)

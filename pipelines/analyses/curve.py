@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.analyses.figures import COLOURS, DASHES, figure_style, line, new_figure
 from pipelines.analyses.job import Analysis, Drawing, Findings, Job, Labelled
-from pipelines.evaluate import evaluate, hash_weights
-from pipelines.replies import REPLIES, hash_files, read_settings
+from pipelines.analyses.questions import digest_items
+from pipelines.evaluate import evaluate
+from pipelines.replies import REPLIES, read_settings
 from pipelines.training.checkpoint import complete_checkpoints
 from pipelines.training.folder import CHECKPOINTS, CONFIG
 from viral.benchmarks import get_benchmark, judge, load_items, read_replies
-from viral.benchmarks.files import data_files
 from viral.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ class CurveSettings:
         """As JSON values."""
         return {
             "benchmarks": {
-                name: hash_files(data_files(get_benchmark(name), self.data, self.profile))
+                name: digest_items(load_items(get_benchmark(name), self.data, self.profile))
                 for name in self.benchmarks
             },
-            "baselines": {entry.label: hash_weights(entry.path) or entry.path for entry in self.baselines},
+            "baselines": [entry.label for entry in self.baselines],
             "evals": {
                 entry.label: {
                     step: [_weights(folder, name) for name in self.benchmarks]
-                    for step, folder in _evaluated(entry).items()
+                    for step, folder in _evaluated(Path(entry.path)).items()
                 }
                 for entry in self.evals
             },
@@ -59,9 +59,14 @@ class CurveSettings:
 
 
 def measure(job: Job, model: Labelled, folder: Path) -> None:
-    """Evaluate every checkpoint of a run that has not been."""
+    """Evaluate what has not been: every checkpoint of a run, the last state of a baseline, nothing of `evals`."""
     settings = job.settings
     assert isinstance(settings, CurveSettings)
+    if model in settings.evals:
+        return
+    if model in settings.baselines:
+        _evaluate(job, settings, model.path, folder)
+        return
     for name in _checkpoints(model):
         _evaluate(job, settings, f"{model.path}/{CHECKPOINTS}/{name}", folder / name)
 
@@ -70,14 +75,10 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
     """Mean headline by step for each run, and of each baseline."""
     settings = job.settings
     assert isinstance(settings, CurveSettings)
-    found = {label: _evaluated(Labelled(label, str(folder))) for label, folder in folders.items()}
-    for entry in settings.baselines:
-        folder = job.out / CURVE.name / "baselines" / entry.label
-        _evaluate(job, settings, entry.path, folder)
-        found[entry.label] = {None: folder}
-    found |= {entry.label: _evaluated(entry) for entry in settings.evals}
+    given = {entry.label: Path(entry.path) for entry in settings.evals}
     data = {
-        label: [_point(step, folder, settings) for step, folder in steps.items()] for label, steps in found.items()
+        label: [_point(step, folder, settings) for step, folder in _evaluated(path).items()]
+        for label, path in {**folders, **given}.items()
     }
     with figure_style():
         figure = _draw(data, settings)
@@ -112,18 +113,19 @@ def _evaluate(job: Job, settings: CurveSettings, model: str, out: Path) -> None:
     )
 
 
-def _evaluated(entry: Labelled) -> dict[int | None, Path]:
+def _evaluated(folder: Path) -> dict[int | None, Path]:
     """Folders of `viral eval` by training step; by None if there is one that belongs to no step.
 
     Raises:
         DataError: there is none.
     """
-    folder = Path(entry.path)
     steps = {int(match[1]): path for path in folder.glob("step-*") if (match := _STEP.fullmatch(path.name))}
     if steps:
         return dict(sorted(steps.items()))
     if not any(folder.glob(f"*/{REPLIES}")):
-        raise DataError(f"{folder} holds no replies of viral eval, and no step-<n> folders with such; see --evals.")
+        raise DataError(
+            f"{folder} holds no replies of viral eval, and no step-<n> folders with such; see --evals."
+        )
     return {None: folder}
 
 
@@ -161,4 +163,4 @@ def _draw(data: Mapping[str, Sequence[Mapping[str, Any]]], settings: CurveSettin
     return figure
 
 
-CURVE = Analysis(name="curve", title="Training efficiency", measure=measure, report=report)
+CURVE = Analysis(name="curve", title="Training efficiency", measure=measure, report=report, parts=False)

@@ -1,22 +1,23 @@
 """Spatial entropy of attention by layer and head (Figure 4, right): how focused is a reply's look at the picture?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from pipelines.analyses.figures import PAGE, band, figure_style, line, new_figure, plain
+from pipelines.analyses.figures import PAGE, figure_style, new_figure, plain
 from pipelines.analyses.job import Analysis, Drawing, Findings, Job, Labelled, progress
+from pipelines.analyses.layer_curves import CURVES, PAIRED, Curve, curves, draw_curves, has_differences
 from pipelines.analyses.parts import Arrays, Parts
 from viral.analysis.attention import attention_layers, image_attention
-from viral.analysis.bootstrap import mean_band
+from viral.analysis.bootstrap import nan_mean
 from viral.analysis.entropy import THRESHOLD, spatial_entropy
 from viral.benchmarks import get_profile
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from pipelines.analyses.questions import Asked
     from viral.mllm.student import Student
@@ -50,19 +51,35 @@ def measure(job: Job, model: Labelled, folder: Path) -> None:
 
 
 def report(job: Job, folders: Mapping[str, Path]) -> Findings:
-    """Mean over questions by model, layer and head, and by layer with its bootstrap band."""
-    data = {label: _summary(job, Parts(folder)) for label, folder in folders.items()}
+    """Mean over questions by model, layer and head; by layer its band and the difference to the first model."""
+    parts = {label: [Parts(folder).read(item.id) for item in job.asked] for label, folder in folders.items()}
+    layers = {label: of_model[0]["layers"].tolist() for label, of_model in parts.items()}
+    entropy = {label: np.stack([part["entropy"] for part in of_model]) for label, of_model in parts.items()}
+    per_layer = curves(layers, {label: nan_mean(values_NLH, axis=2) for label, values_NLH in entropy.items()})
+    heads = {label: nan_mean(values_NLH, axis=0) for label, values_NLH in entropy.items()}
+    data = {
+        "heads": {label: plain(grid_LH) for label, grid_LH in heads.items()},
+        "per_layer": per_layer,
+        "maps": {label: _counts(of_model) for label, of_model in parts.items()},
+        "replies": {
+            label: {item.id: str(part["reply"]) for item, part in zip(job.asked, of_model, strict=True)}
+            for label, of_model in parts.items()
+        },
+    }
     with figure_style():
-        figure = _draw(data)
+        figure = _draw(heads, per_layer)
     caption = (
         f"Spatial entropy, in nats, of generated tokens' attention to the image: {len(job.asked)} questions of "
-        f"{job.asked.source}. Above: mean over questions by layer and head, one colour scale; below: mean over heads, "
-        "95 % bootstrap band over questions. Lower is more focused."
+        f"{job.asked.source}. Top: mean over questions by layer and head, one colour scale. Middle: mean over heads. "
+        "Lower is more focused."
     )
-    return Findings(data, [Drawing(figure, caption)])
+    notes = [CURVES, PAIRED.format("questions")][: 1 + has_differences(per_layer)]
+    return Findings(data, [Drawing(figure, " ".join([caption, *notes]))])
 
 
-def _of_reply(student: "Student", item: "Asked", blocks: tuple[int, ...], job: Job, threshold: float) -> Arrays:
+def _of_reply(
+    student: "Student", item: "Asked", blocks: tuple[int, ...], job: Job, threshold: float
+) -> Arrays:
     from viral.mllm.generate import Question
 
     seen = image_attention(
@@ -88,58 +105,41 @@ def _of_reply(student: "Student", item: "Asked", blocks: tuple[int, ...], job: J
     }
 
 
-def _summary(job: Job, parts: Parts) -> dict[str, Any]:
-    measured = [parts.read(item.id) for item in job.asked]
-    entropy_NLH = np.stack([part["entropy"] for part in measured])
-    maps = sum(int(part["maps"]) for part in measured)
-    infinite_LH, blobless_LH = (sum(part[name] for part in measured) for name in ("infinite", "blobless"))
-    per_layer_NL = _mean(entropy_NLH, axis=2)
-    low, high = mean_band(per_layer_NL)
+def _counts(parts: Sequence[Arrays]) -> dict[str, Any]:
+    """Attention maps of each head; by layer and head those left out for infinite entropy, and those without a blob."""
     return {
-        "layers": measured[0]["layers"].tolist(),
-        "entropy": plain(_mean(entropy_NLH, axis=0)),
-        "per_layer": {"mean": plain(_mean(per_layer_NL, axis=0)), "low": plain(low), "high": plain(high)},
-        "maps_per_head": maps,
-        "infinite": np.asarray(infinite_LH).tolist(),
-        "blobless": np.asarray(blobless_LH).tolist(),
-        "replies": {item.id: str(part["reply"]) for item, part in zip(job.asked, measured, strict=True)},
+        "per_head": sum(int(part["maps"]) for part in parts),
+        "infinite": sum(part["infinite"] for part in parts).tolist(),  # type: ignore[union-attr]
+        "blobless": sum(part["blobless"] for part in parts).tolist(),  # type: ignore[union-attr]
     }
 
 
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean of what is known; NaN where nothing is."""
-    known = np.isfinite(values)
-    count = known.sum(axis=axis)
-    total: np.ndarray = np.where(known, values, 0).sum(axis=axis) / np.maximum(count, 1)
-    return np.where(count > 0, total, np.nan)
-
-
-def _draw(data: Mapping[str, dict[str, Any]]) -> "Figure":
-    figure = new_figure(PAGE, 5.0)
-    rows = figure.subfigures(2, 1, height_ratios=[1.15, 1])
-    panels = rows[0].subplots(1, len(data), squeeze=False)[0]
-    axes = rows[1].subplots()
-    grids = {label: np.array(summary["entropy"], float) for label, summary in data.items()}
-    top = max(float(np.nanmax(grid)) for grid in grids.values())
-    depths = {summary["layers"][-1] for summary in data.values()}
-    for place, (label, summary) in enumerate(data.items()):
-        layers, panel, grid_LH = summary["layers"], panels[place], grids[label]
-        shown = panel.imshow(grid_LH.T, cmap="cividis", vmin=0, vmax=top or 1, aspect="auto", origin="lower")
-        panel.set(title=label, xlabel="layer", ylabel="" if place else "head")
-        _count_ticks(panel.xaxis, layers)
+def _draw(heads: Mapping[str, np.ndarray], per_layer: Mapping[str, Curve]) -> "Figure":
+    paired = has_differences(per_layer)
+    figure = new_figure(PAGE, 6.2 if paired else 4.8)
+    top, bottom = cast(
+        "Sequence[SubFigure]", figure.subfigures(2, 1, height_ratios=[2.4, 3.4 if paired else 2])
+    )
+    panels = top.subplots(1, len(heads), squeeze=False)[0]
+    largest = max(float(np.nan_to_num(grid_LH).max()) for grid_LH in heads.values())
+    for panel, (label, grid_LH) in zip(panels, heads.items(), strict=True):
+        shown = panel.imshow(
+            grid_LH.T, cmap="cividis", vmin=0, vmax=largest or 1, aspect="auto", origin="lower"
+        )
+        panel.set(title=label, xlabel="layer", ylabel="head" if panel is panels[0] else "")
+        _count_ticks(panel.xaxis, per_layer[label]["layers"])
         _count_ticks(panel.yaxis, range(1, grid_LH.shape[1] + 1))
         panel.spines[:].set_visible(False)
-        x = [layer / (layers[-1] if len(depths) > 1 else 1) for layer in layers]
-        line(axes, x, summary["per_layer"]["mean"], place, label)
-        band(axes, x, summary["per_layer"]["low"], summary["per_layer"]["high"], place)
-    bar = rows[0].colorbar(shown, ax=list(panels), label="spatial entropy (nats)", pad=0.02)
+    bar = top.colorbar(shown, ax=list(panels), label="spatial entropy (nats)", pad=0.02)
     bar.outline.set_visible(False)
-    axes.set(
-        xlabel="layer" if len(depths) == 1 else "layer / depth", ylabel="mean over heads (nats)", ylim=(0, None)
-    )
-    axes.xaxis.get_major_locator().set_params(integer=len(depths) == 1)
-    axes.grid(axis="y")
-    axes.legend()
+    rows = bottom.subplots(1 + paired, 1, sharex=True, squeeze=False, height_ratios=[2, 1][: 1 + paired])[
+        :, 0
+    ]
+    draw_curves(rows[0], rows[1] if paired else None, per_layer)
+    rows[0].set(ylabel="mean over heads (nats)", ylim=(0, None))
+    if paired:
+        rows[1].set_ylabel("difference")
+    rows[0].legend()
     return figure
 
 

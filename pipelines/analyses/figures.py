@@ -1,4 +1,4 @@
-"""One look for all figures: two inks first, colours that the colour-blind can tell apart, the same data the same bytes."""
+"""One look for all figures: colours that the colour-blind can tell apart, and the same bytes of the same data."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ def figure_style() -> Iterator[None]:
     """Draw inside: matplotlib reads its settings when parts of a figure are made."""
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 
 

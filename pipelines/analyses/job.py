@@ -97,7 +97,8 @@ class Analysis:
     """A registry entry.
 
     `measure` fills a folder of one model's own, going on where an earlier call was stopped; `report` makes findings
-    of the folders of all models, by label, and needs no model. A `gallery` has a figure for each picture.
+    of the folders of all models, by label, and needs no model. A `gallery` has a figure for each picture. Without
+    `parts` a folder holds replies, which say themselves what made them.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Analysis:
     measure: Callable[[Job, Labelled, Path], None]
     report: Callable[[Job, Mapping[str, Path]], Findings]
     gallery: bool = False
+    parts: bool = True
 
 
 def parse_labelled(arguments: Sequence[str], option: str) -> tuple[Labelled, ...]:
@@ -123,12 +125,16 @@ def parse_labelled(arguments: Sequence[str], option: str) -> tuple[Labelled, ...
         if not label or label.startswith("."):
             raise ConfigError(f"{option} needs a label in front of this folder, as in {option} baseline=DIR.")
         if labels.count(label) > 1:
-            raise ConfigError(f"Two folders are labelled {label!r}; give {option} LABEL=DIR with other labels.")
+            raise ConfigError(
+                f"Two folders are labelled {label!r}; give {option} LABEL=DIR with other labels."
+            )
     return tuple(found)
 
 
 @contextmanager
-def progress(job: Job, model: Labelled, title: str, done: int, unit: str) -> Iterator[Callable[[int], object]]:
+def progress(
+    job: Job, model: Labelled, title: str, done: int, unit: str
+) -> Iterator[Callable[[int], object]]:
     """A bar over the job's questions for one model; yields what moves it on."""
     with bar(len(job.asked), f"{title}, {model.label}", True, done, unit) as shown:
         yield shown.update

@@ -16,6 +16,7 @@ from viral.analysis.layers import square_pictures, token_groups
 from viral.analysis.pca import pca_pictures
 from viral.benchmarks import get_profile
 from viral.data.images import decode_image
+from viral.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,21 +24,31 @@ if TYPE_CHECKING:
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PER_LINE = 9
 _LAYER = "layer "
+BASES = {
+    "own": "Each map has a basis of its own: colours cannot be compared between maps.",
+    "models": "The models share a basis at each layer: down a column equal colours mean equal directions of tokens.",
+    "all": "All layers and models share a basis: equal colours mean equal directions of tokens.",
+}
+"""Which maps of a picture share one fit, so that their colours can be compared; they must be of one width."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PcaSettings:
-    """`layers` None means all; with `shared_basis` all layers and models of one width share one fit for a picture."""
+    """`layers` None means all; `basis` is one of BASES."""
 
     layers: tuple[float, ...] | None = DEPTHS
-    shared_basis: bool = False
+    basis: str = "own"
     caches: tuple[CachedFeatures, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.basis not in BASES:
+            raise ConfigError(f"--basis {self.basis!r}; expected one of {', '.join(BASES)}.")
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
         return {
             "layers": self.layers,
-            "shared_basis": self.shared_basis,
+            "basis": self.basis,
             "caches": {cache.label: cache.describe() for cache in self.caches},
         }
 
@@ -55,14 +66,22 @@ def measure(job: Job, model: Labelled, folder: Path) -> None:
     layers = wanted_layers(student, settings.layers)
     with progress(job, model, "PCA", len(job.asked) - len(missing), "img") as advance:
         for item in missing:
-            squares = square_pictures(student, [decode_image(item.image)], mode)
-            ((group,),) = token_groups(student, squares, layers)
-            features = {TOWER: group.tower_TV}
+            images = [decode_image(item.image)]
+            ((group,),) = token_groups(student, images, layers, image_mode=mode)
+            features = {TOWER: group.tower}
             features |= {cache.label: cache.features(item.image, student) for cache in settings.caches}
             features |= {f"{_LAYER}{layer}": state_TD for layer, state_TD in group.hidden.items()}
             arrays = {name: values.half().cpu().numpy() for name, values in features.items()}
             grid = np.array(student.image.grid)
-            parts.write(item.id, {"square": squares[0], "grid": grid, "layers": np.array(layers)} | arrays)
+            parts.write(
+                item.id,
+                {
+                    "square": square_pictures(student, images, mode)[0],
+                    "grid": grid,
+                    "layers": np.array(layers),
+                }
+                | arrays,
+            )
             advance(1)
 
 
@@ -70,20 +89,22 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
     """One figure for each picture: references above, a band of layers for each model."""
     settings = job.settings
     assert isinstance(settings, PcaSettings)
-    basis = (
-        "All layers of models of one width share a basis: equal colours mean equal directions of tokens."
-        if settings.shared_basis
-        else "Each map has a basis of its own: colours cannot be compared between maps."
-    )
     drawings, data = [], []
     for item in job.asked:
         measured = {label: Parts(folder).read(item.id) for label, folder in folders.items()}
         maps = _coloured(measured, settings)
         with figure_style():
             figure = _draw(measured, maps)
-        drawings.append(Drawing(figure, f"{item.id}: three leading principal components of the tokens. {basis}"))
-        data.append({"id": item.id, "layers": {label: part["layers"].tolist() for label, part in measured.items()}})
-    return Findings({"pictures": data, "shared_basis": settings.shared_basis}, drawings)
+        drawings.append(
+            Drawing(
+                figure,
+                f"{item.id}: three leading principal components of the tokens. {BASES[settings.basis]}",
+            )
+        )
+        data.append(
+            {"id": item.id, "layers": {label: part["layers"].tolist() for label, part in measured.items()}}
+        )
+    return Findings({"pictures": data, "basis": settings.basis}, drawings)
 
 
 def _coloured(measured: Mapping[str, Arrays], settings: PcaSettings) -> dict[tuple[str, str], np.ndarray]:
@@ -94,9 +115,8 @@ def _coloured(measured: Mapping[str, Arrays], settings: PcaSettings) -> dict[tup
         for name in [TOWER, *(cache.label for cache in settings.caches), *_layer_names(part)]
     }
     groups: dict[object, list[tuple[str, str]]] = {}
-    for place, values_TD in features.items():
-        is_layer = place[1].startswith(_LAYER)
-        groups.setdefault(values_TD.shape if settings.shared_basis and is_layer else place, []).append(place)
+    for place in features:
+        groups.setdefault(_basis_of(place, settings.basis), []).append(place)
     maps: dict[tuple[str, str], np.ndarray] = {}
     for places in groups.values():
         arrays = [features[place] for place in places]
@@ -106,6 +126,12 @@ def _coloured(measured: Mapping[str, Arrays], settings: PcaSettings) -> dict[tup
         drawn = pca_pictures(arrays, (rows, columns), shared_basis=len(arrays) > 1)
         maps |= dict(zip(places, drawn, strict=True))
     return maps
+
+
+def _basis_of(place: tuple[str, str], basis: str) -> object:
+    """What the maps of one fit have in common. Tower and caches are the same for all models, and drawn once."""
+    _label, name = place
+    return place if basis == "own" or not name.startswith(_LAYER) else name if basis == "models" else None
 
 
 def _layer_names(part: Arrays) -> list[str]:
@@ -140,4 +166,6 @@ def _draw(measured: Mapping[str, Arrays], maps: Mapping[tuple[str, str], np.ndar
     return figure
 
 
-PCA = Analysis(name="pca", title="PCA of visual tokens across layers", measure=measure, report=report, gallery=True)
+PCA = Analysis(
+    name="pca", title="PCA of visual tokens across layers", measure=measure, report=report, gallery=True
+)

@@ -5,20 +5,20 @@ are kept like those of `viral eval`, in `<label>/original` and `<label>/seed-<n>
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipelines.analyses.figures import COLOURS, PAGE, SOFT, figure_style, new_figure
 from pipelines.analyses.job import Analysis, Drawing, Findings, Job, Labelled
-from pipelines.evaluate import describe, hash_weights
+from pipelines.analyses.questions import digest_items
+from pipelines.evaluate import generate_replies
 from pipelines.progress import bar
-from pipelines.replies import REPLIES, ReplyLog, hash_files
+from pipelines.replies import REPLIES, ReplyLog, read_settings
+from viral.analysis.bootstrap import mean_band
 from viral.benchmarks import Item, get_benchmark, get_profile, judge, load_items, prompt, read_replies
-from viral.benchmarks.files import data_files, require_images
-from viral.benchmarks.scoring import tally
 from viral.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ORIGINAL = "original"
 SEEDS = (0, 1, 2)
 LEAST_SEEDS = 3
+LEAST_SPAN = 20.0
+"""Width of the axis in percentage points, below which a handful of answers would look like a lot."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,15 +44,22 @@ class PermutationSettings:
     seeds: tuple[int, ...] = SEEDS
 
     def __post_init__(self) -> None:
-        if len(set(self.seeds)) < LEAST_SEEDS or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+        if (
+            len(set(self.seeds)) < LEAST_SEEDS
+            or len(set(self.seeds)) < len(self.seeds)
+            or min(self.seeds) < 0
+        ):
             raise ConfigError(
                 f"--seeds {','.join(map(str, self.seeds))}; expected at least {LEAST_SEEDS} different numbers from 0."
             )
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
-        files = hash_files(data_files(get_benchmark(self.benchmark), self.data, self.profile))
-        return {"benchmark": self.benchmark, "data": files, "seeds": list(self.seeds)}
+        return {
+            "benchmark": self.benchmark,
+            "data": digest_items(self.items()),
+            "seeds": list(self.seeds),
+        }
 
     def items(self) -> list[Item]:
         """The benchmark's items.
@@ -65,16 +74,21 @@ def measure(job: Job, model: Labelled, folder: Path) -> None:
     """Replies to all questions, in order and for each seed."""
     settings = job.settings
     assert isinstance(settings, PermutationSettings)
-    items = settings.items()
-    require_images(items)
-    made = describe(get_benchmark(settings.benchmark), settings.data, settings.profile)
-    made |= {"model": model.path, "weights": hash_weights(model.path), "dtype": job.dtype}
-    logs: dict[int | None, ReplyLog] = {
-        None: ReplyLog(folder / ORIGINAL / settings.benchmark, made),
-        **{
-            seed: ReplyLog(folder / f"seed-{seed}" / settings.benchmark, made | {"permutation_seed": seed})
-            for seed in settings.seeds
-        },
+    name = settings.benchmark
+    in_order = generate_replies(
+        model.path,
+        [name],
+        settings.data,
+        folder / ORIGINAL,
+        profile=settings.profile,
+        batch_size=job.batch_size,
+        device=job.device,
+    )[name]
+    items, made = settings.items(), read_settings(in_order)
+    assert made is not None
+    logs = {
+        seed: ReplyLog(folder / f"seed-{seed}" / name, made | {"permutation_seed": seed})
+        for seed in settings.seeds
     }
     unfinished = {seed: log for seed, log in logs.items() if len(log.answered) < len(items)}
     if unfinished:
@@ -92,14 +106,15 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
     with figure_style():
         figure = _draw(data)
     caption = (
-        f"{get_benchmark(settings.benchmark).title}, profile {settings.profile}: right answers with the tower's patches "
-        f"in order (filled) and shuffled with {len(settings.seeds)} seeds (open); line: chance."
+        f"{get_benchmark(settings.benchmark).title}, profile {settings.profile}: right answers with the patches "
+        f"in order (filled) and shuffled with {len(settings.seeds)} seeds (open); dotted: chance. Beside: change in right "
+        "answers, mean over seeds, with its 95 % bootstrap interval over questions."
     )
     return Findings(data, [Drawing(figure, caption)])
 
 
 def _answer(
-    student: "Student", job: Job, items: Sequence[Item], log: ReplyLog, seed: int | None, label: str
+    student: "Student", job: Job, items: Sequence[Item], log: ReplyLog, seed: int, label: str
 ) -> None:
     from viral.analysis.permutation import permuted_patches
     from viral.mllm.generate import Question, generate
@@ -109,9 +124,8 @@ def _answer(
     benchmark = get_benchmark(settings.benchmark)
     prompts = {item.id: prompt(benchmark, item, settings.profile) for item in items}
     asked = [Question(item.id, prompts[item.id], item.image) for item in items if item.id not in log.answered]
-    name = f"{label}, in order" if seed is None else f"{label}, seed {seed}"
-    order = nullcontext() if seed is None else permuted_patches(student, seed)
-    with log, order, bar(len(items), name, True, len(log.answered), "item") as progress:
+    shown = bar(len(items), f"{label}, seed {seed}", True, len(log.answered), "item")
+    with log, permuted_patches(student, seed), shown:
         for id_, reply in generate(
             student,
             asked,
@@ -120,11 +134,11 @@ def _answer(
             batch_size=job.batch_size,
         ):
             log.add(id_, reply, prompts[id_])
-            progress.update()
+            shown.update()
 
 
 def _summary(folder: Path, items: Sequence[Item], settings: PermutationSettings) -> dict[str, Any]:
-    """Counts by task: in order, by seed, mean and range over seeds, and the drop in percent of the count in order."""
+    """See `change`, by task."""
     ways = {ORIGINAL: ORIGINAL} | {str(seed): f"seed-{seed}" for seed in settings.seeds}
     spec = get_benchmark(settings.benchmark)
     parse = spec.protocols[settings.profile].parse
@@ -132,30 +146,40 @@ def _summary(folder: Path, items: Sequence[Item], settings: PermutationSettings)
         way: judge(spec, items, read_replies(folder / name / settings.benchmark / REPLIES), parse)
         for way, name in ways.items()
     }
+    right = {way: np.array([v.correct for v in of_way]) for way, of_way in verdicts.items()}
     summary = {}
     for task in [group for group in spec.counts if any(item.group == group for item in items)]:
-        tallies = {way: tally([v for v in all_ if v.item.group == task]) for way, all_ in verdicts.items()}
-        correct = {way: int(tallied["correct"]) for way, tallied in tallies.items()}
+        members = np.array([item.group == task for item in items])
+        chances = [item.chance for item in items if item.group == task]
+        correct = {way: right_N[members] for way, right_N in right.items()}
         in_order = correct.pop(ORIGINAL)
         summary[task] = {
-            "total": tallies[ORIGINAL]["total"],
-            "chance": tallies[ORIGINAL]["chance"],
-            **drop(in_order, correct),
+            "total": len(chances),
+            "chance_percent": 100 * sum(chances) / len(chances),
+            **change(in_order, correct),
         }
     return summary
 
 
-def drop(original: int, permuted: Mapping[str, int]) -> dict[str, Any]:
-    """Mean and range of the right answers over seeds, and the drop relative to the right answers in order."""
-    counts = list(permuted.values())
-    mean = sum(counts) / len(counts)
+def change(in_order_N: np.ndarray, permuted: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Right answers [N] in order against shuffled ones by seed: counts, mean and range over seeds, and the change.
+
+    `change` is shuffled minus in order, with a 95 % bootstrap interval over questions; `change_percent` is relative to
+    the count in order, as in Table 3.
+    """
+    original = int(in_order_N.sum())
+    counts = {seed: int(right_N.sum()) for seed, right_N in permuted.items()}
+    differences_N = np.mean([right_N.astype(float) - in_order_N for right_N in permuted.values()], axis=0)
+    low, high = mean_band(differences_N[:, None])
+    total, mean = len(in_order_N), sum(counts.values()) / len(counts)
     return {
         "original": original,
-        "permuted": dict(permuted),
+        "permuted": counts,
         "mean": mean,
-        "range": [min(counts), max(counts)],
-        "drop": original - mean,
-        "drop_percent": 100 * (original - mean) / original if original else None,
+        "range": [min(counts.values()), max(counts.values())],
+        "change": mean - original,
+        "change_interval": [total * float(low[0]), total * float(high[0])],
+        "change_percent": 100 * (mean - original) / original if original else None,
     }
 
 
@@ -170,28 +194,34 @@ def _draw(data: Mapping[str, dict[str, Any]]) -> "Figure":
 
 
 def _draw_task(axes: "Axes", task: str, summaries: Mapping[str, dict[str, Any]]) -> None:
-    for place, summary in enumerate(summaries.values()):
-        share = partial(lambda count, total: 100 * count / total, total=summary["total"])
-        colour = COLOURS[place % len(COLOURS)]
-        low, high = map(share, summary["range"])
-        axes.plot([low, share(summary["original"])], [place, place], color=colour, lw=0.8, zorder=1)
-        shuffled = [share(count) for count in summary["permuted"].values()]
-        axes.scatter(shuffled, [place] * len(shuffled), s=26, facecolor="white", edgecolor=colour, zorder=2)
-        axes.scatter([share(summary["original"])], [place], s=34, color=colour, zorder=3)
-        relative = summary["drop_percent"]
-        note = "" if relative is None else f"drop {relative:.1f} %"
-        axes.annotate(
-            note, (max(share(summary["original"]), high), place), xytext=(7, 0), textcoords="offset points", va="center",
-            fontsize=7, color=SOFT,
-        )  # fmt: skip
     first = next(iter(summaries.values()))
-    if first["chance"] is not None:
-        axes.axvline(first["chance"], color=SOFT, lw=0.8, ls=":", zorder=0)
+    scale = 100 / first["total"]
+    for place, summary in enumerate(summaries.values()):
+        colour = COLOURS[place % len(COLOURS)]
+        original, shuffled = scale * summary["original"], [scale * n for n in summary["permuted"].values()]
+        axes.plot([min(shuffled), original], [place, place], color=colour, lw=0.8, zorder=1)
+        axes.scatter(shuffled, [place] * len(shuffled), s=26, facecolor="white", edgecolor=colour, zorder=2)
+        axes.scatter([original], [place], s=34, color=colour, zorder=3)
+        low, high = summary["change_interval"]
+        note = f"{summary['change']:+.1f} [{low:+.0f}, {high:+.0f}]".replace("-", "\u2212")
+        axes.annotate(
+            note,
+            (max(original, *shuffled), place),
+            (7, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+        )
+    axes.axvline(first["chance_percent"], color=SOFT, lw=0.8, ls=":", zorder=0)
+    middle = sum(axes.get_xlim()) / 2
+    reach = max(LEAST_SPAN, float(np.ptp(axes.get_xlim())) * 1.6) / 2
+    axes.set_xlim(middle - 0.8 * reach, middle + 1.2 * reach)  # room for the notes
     axes.set(title=f"{task} ({first['total']} questions)", xlabel="right answers (%)")
     axes.set_yticks(range(len(summaries)), list(summaries))
     axes.set_ylim(len(summaries) - 0.5, -0.5)
-    axes.margins(x=0.28)
     axes.grid(axis="x")
 
 
-PERMUTATION = Analysis(name="permutation", title="Patch permutation", measure=measure, report=report)
+PERMUTATION = Analysis(
+    name="permutation", title="Patch permutation", measure=measure, report=report, parts=False
+)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from viral.benchmarks import get_benchmark, get_profile, load_items, prompt
+from viral.benchmarks import Item, get_benchmark, get_profile, load_items, prompt
 from viral.benchmarks.files import image_path
 from viral.data.conversation import get_template, with_image
 from viral.data.image_files import ImageFiles
@@ -116,6 +116,12 @@ class FolderImage:
         except (OSError, ImageError, DataError):
             return False
         return True
+
+
+def digest_items(items: Sequence[Item]) -> str:
+    """SHA-256 over a benchmark's questions, options and answers."""
+    content = [[item.id, item.group, item.question, item.options, item.answer] for item in items]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def benchmark_questions(name: str, data_dir: Path, profile: str, group: str | None = None) -> Questions:

@@ -39,12 +39,14 @@ def run_analysis(name: str, job: Job) -> Path:
         "analysis": name,
         "title": analysis.title,
         "settings": settings,
-        "models": {model.label: {"path": model.path, "weights": weights[model.label]} for model in job.models},
+        "models": {
+            model.label: {"path": model.path, "weights": weights[model.label]} for model in job.models
+        },
     }
     if _is_done(target, header):
         return target
     folders = {model.label: job.out / name / model.label for model in job.models}
-    for model in job.models:
+    for model in job.models if analysis.parts else ():
         _claim(folders[model.label], model, settings, weights[model.label])
     for model in job.models:
         analysis.measure(job, model, folders[model.label])
@@ -61,7 +63,7 @@ def run_analysis(name: str, job: Job) -> Path:
 def describe(job: Job) -> dict[str, Any]:
     """All that the numbers depend on but the models, as JSON values."""
     shown = get_profile(job.profile)
-    settings = {"profile": shown.name, "image_mode": shown.image_mode, "dtype": job.dtype}
+    settings: dict[str, Any] = {"profile": shown.name, "image_mode": shown.image_mode, "dtype": job.dtype}
     if job.questions is not None:
         settings["questions"] = job.questions.describe()
     plain: dict[str, Any] = json.loads(json.dumps(settings | job.settings.describe()))

@@ -1,9 +1,9 @@
 """Attention of a reply's tokens to the visual tokens, block by block, while the reply is generated.
 
-Shapes: S steps of generation, H heads, L prompt tokens, T visual tokens.
+Shapes: S steps of generation, H heads, Q queries, L tokens so far, T visual tokens.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from viral.data.tokens import encode_prompt
 from viral.errors import ConfigError
 from viral.mllm.generate import Question, generate
 from viral.mllm.student import Student
 from viral.mllm.tap import layer_indices
 
 if TYPE_CHECKING:
-    from transformers import LlamaModel
+    from transformers import LlavaModel
 
 _EAGER = "eager"
 
@@ -39,15 +38,18 @@ class ImageAttention:
 
 
 class AttentionTap:
-    """Keeps, of each forward pass, the last query's attention to some columns, in chosen blocks (1-based).
+    """Keeps, of each forward pass, the last query's attention to the image's tokens, in chosen blocks (1-based).
 
     A block's whole map exists only while it runs. Works for a single sequence without padding, in eager attention.
     """
 
-    def __init__(self, language_model: "LlamaModel", layers: Sequence[int], columns: Sequence[int]) -> None:
-        self._columns = torch.tensor(columns)
+    def __init__(self, core: "LlavaModel", layers: Sequence[int]) -> None:
+        self._columns = torch.tensor([], dtype=torch.long)
         self._rows: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
-        self._hooks = [self._hook(language_model.layers[layer - 1].self_attn, layer) for layer in layers]
+        self._hooks = [core.register_forward_pre_hook(self._find_image(core), with_kwargs=True)]
+        self._hooks += [
+            self._hook(core.language_model.layers[layer - 1].self_attn, layer) for layer in layers
+        ]
 
     def __enter__(self) -> "AttentionTap":
         return self
@@ -57,8 +59,16 @@ class AttentionTap:
             hook.remove()
 
     def take(self) -> dict[int, np.ndarray]:
-        """Attention [S, H, columns] by block, of all forward passes since the tap was opened."""
+        """Attention [S, H, image tokens] by block, of all forward passes since the tap was opened."""
         return {layer: torch.stack(rows).numpy() for layer, rows in self._rows.items()}
+
+    def _find_image(self, core: "LlavaModel") -> Callable[..., None]:
+        def find(_module: nn.Module, _args: object, kwargs: dict[str, torch.Tensor]) -> None:
+            is_image_L = kwargs["input_ids"][0] == core.config.image_token_id
+            if is_image_L.any():  # the prompt; later tokens find it in the cache
+                self._columns = is_image_L.nonzero()[:, 0]
+
+        return find
 
     def _hook(self, attention: nn.Module, layer: int) -> RemovableHandle:
         def keep(_module: nn.Module, _args: object, output: tuple[torch.Tensor, torch.Tensor | None]) -> None:
@@ -67,8 +77,7 @@ class AttentionTap:
                 raise ConfigError(
                     f"Block {layer} computes no attention map; the analysis needs a decoder with eager attention."
                 )
-            row_HL = weights_1HQL[0, :, -1]
-            self._rows[layer].append(row_HL[:, self._columns.to(row_HL.device)].float().cpu())
+            self._rows[layer].append(weights_1HQL[0, :, -1, self._columns].float().cpu())
 
         return attention.register_forward_hook(keep)
 
@@ -96,14 +105,18 @@ def image_attention(
         ConfigError: the model cannot show its attention.
         DataError, ImageError: see `generate`.
     """
-    prompt = encode_prompt(question.prompt, student.tokenizer, student.image)
-    columns = [place for place, token in enumerate(prompt) if token == student.image.id]
-    language_model = student.model.model.language_model
-    with eager_attention(language_model), AttentionTap(language_model, layers, columns) as tap:
+    core = student.model.model
+    with eager_attention(core.language_model), AttentionTap(core, layers) as tap:
         ((_, reply),) = generate(
             student, [question], max_new_tokens=max_new_tokens, image_mode=image_mode, batch_size=1
         )
-        return ImageAttention(reply, tap.take())
+        maps = tap.take()
+    if (found := maps[layers[0]].shape[-1]) != student.image.count:
+        raise ConfigError(
+            f"The model reads {found} tokens of this picture, not {student.image.count} of one square; maps of "
+            "attention are made for models that see a picture in one piece."
+        )
+    return ImageAttention(reply, maps)
 
 
 @contextmanager

@@ -25,8 +25,8 @@ _EPSILON = 1e-6
 class Neighbours:
     """The K nearest of each sample by cosine, itself left out: their indices and similarities, both [T, K]."""
 
-    index_TK: Tensor
-    similarity_TK: Tensor
+    index: Tensor
+    similarity: Tensor
 
 
 def nearest(features_TD: Tensor, k: int = NUM_NEIGHBOURS, *, clamp: float | None = None) -> Neighbours:
@@ -64,14 +64,12 @@ def cknna(first: Neighbours, second: Neighbours) -> float:
     Raises:
         DataError: the neighbours are of different samples, or differ in number.
     """
-    if first.index_TK.shape != second.index_TK.shape:
+    if first.index.shape != second.index.shape:
         raise DataError(
-            f"Neighbours of {list(first.index_TK.shape)} and {list(second.index_TK.shape)} [samples, k]; "
+            f"Neighbours of {list(first.index.shape)} and {list(second.index.shape)} [samples, k]; "
             "both spaces need the same samples and one k."
         )
-    both, one, other = (
-        _masked_hsic(a, b) for a, b in ((first, second), (first, first), (second, second))
-    )
+    both, one, other = (_masked_hsic(a, b) for a, b in ((first, second), (first, first), (second, second)))
     return float(both / ((one * other).sqrt() + _EPSILON))
 
 
@@ -100,13 +98,13 @@ def _block(unit_TD: Tensor, start: int, k: int) -> tuple[Tensor, Tensor]:
 
 def _masked_hsic(first: Neighbours, second: Neighbours) -> Tensor:
     """Unbiased HSIC of both kernels where each row's neighbours agree: at most K entries a row, so sparse."""
-    size = len(first.index_TK)
-    agree_TKK = first.index_TK[:, :, None] == second.index_TK[:, None, :]
+    size = len(first.index)
+    agree_TKK = first.index[:, :, None] == second.index[:, None, :]
     row, one, other = agree_TKK.nonzero(as_tuple=True)
-    places = torch.stack([row, first.index_TK[row, one]])
+    places = torch.stack([row, first.index[row, one]])
     a_TT, b_TT = (
         torch.sparse_coo_tensor(places, values, (size, size), check_invariants=False).coalesce()
-        for values in (first.similarity_TK[row, one], second.similarity_TK[row, other])
+        for values in (first.similarity[row, one], second.similarity[row, other])
     )
     columns_T, rows_T = (torch.sparse.sum(matrix, dim).to_dense() for matrix, dim in ((a_TT, 0), (b_TT, 1)))
     trace = (a_TT * b_TT.t().coalesce()).sum()

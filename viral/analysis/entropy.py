@@ -11,7 +11,9 @@ THRESHOLD = 0.001
 """Of attention above its mean, absolute: a map must not be rescaled first."""
 
 
-def spatial_entropy(maps_MRC: npt.ArrayLike, threshold: float = THRESHOLD) -> tuple[Floats, npt.NDArray[np.int64]]:
+def spatial_entropy(
+    maps_MRC: npt.ArrayLike, threshold: float = THRESHOLD
+) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Entropy in nats [M] of each map's mass over its blobs, and the number of blobs [M].
 
     A blob is a set of touching cells, corners included, that exceed the map's mean by more than `threshold`. Its
@@ -37,7 +39,8 @@ def spatial_entropy(maps_MRC: npt.ArrayLike, threshold: float = THRESHOLD) -> tu
     map_of_blob = map_of_blob[1:]
     total_M = excess_MRC.sum(axis=(1, 2))
     share = mass / total_M[map_of_blob]
-    entropy_M = np.bincount(map_of_blob, weights=-share * np.log(share), minlength=len(maps_MRC))
-    # "+ 0.0" turns the -0.0 of a single blob into 0.0.
-    entropy_M = np.where(total_M > 0, entropy_M, np.inf) + 0.0
-    return entropy_M, np.bincount(map_of_blob, minlength=len(maps_MRC))
+    entropy_M = np.zeros(len(maps_MRC))
+    np.subtract.at(entropy_M, map_of_blob, share * np.log(share))
+    entropy_M[total_M <= 0] = np.inf
+    blobs_M = np.bincount(map_of_blob, minlength=len(maps_MRC)).astype(np.int64)
+    return np.abs(entropy_M), blobs_M  # one blob gives -0.0

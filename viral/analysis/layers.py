@@ -25,10 +25,10 @@ PROMPT = f"{IMAGE_TAG}\nDescribe the image."
 class TokenGroup:
     """Visual tokens that show one square: all of an image's, or those of one tile where a model cuts it into tiles.
 
-    `tower_TV` are the vision tower's features before the projector, `hidden` the states [T, D] by layer.
+    `tower` are the vision tower's features [T, V] before the projector, `hidden` the states [T, D] by layer.
     """
 
-    tower_TV: torch.Tensor
+    tower: torch.Tensor
     hidden: Mapping[int, torch.Tensor]
 
 
@@ -40,7 +40,12 @@ def square_pictures(student: Student, images: Sequence[Image.Image], image_mode:
 
 @torch.inference_mode()
 def token_groups(
-    student: Student, squares_NSSC: np.ndarray, layers: Sequence[int], template: str = "vicuna_v1"
+    student: Student,
+    images: Sequence[Image.Image],
+    layers: Sequence[int],
+    *,
+    image_mode: str = "pad",
+    template: str = "vicuna_v1",
 ) -> list[list[TokenGroup]]:
     """Features of each picture's visual tokens, in tower and LLM, in a prompt that asks for a description.
 
@@ -52,10 +57,11 @@ def token_groups(
     model = student.model
     prompt = get_template(prompt_template(model, template)).prompt(PROMPT)
     ids_L = torch.tensor(encode_prompt(prompt, student.tokenizer, student.image), device=model.device)
+    squares_NSSC = square_pictures(student, images, image_mode)
     pixels_NCSS = normalise(squares_NSSC, student.pixels).to(model.device, model.dtype)
     with LayerTap(model.model.language_model, tuple(layers)) as tap:
         model(
-            input_ids=ids_L.repeat(len(squares_NSSC), 1),
+            input_ids=ids_L.repeat(len(images), 1),
             pixel_values=pixels_NCSS,
             use_cache=False,
             logits_to_keep=1,
@@ -76,5 +82,5 @@ def visual_tokens(
     Raises:
         ConfigError: no such layer.
     """
-    groups = token_groups(student, square_pictures(student, images), (layer,), template)
+    groups = token_groups(student, images, (layer,), template=template)
     return np.stack([group.hidden[layer].float().cpu().numpy() for (group,) in groups])

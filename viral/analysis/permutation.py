@@ -1,6 +1,6 @@
 """Shuffle the vision tower's patches before the projector: what is in the picture stays, where it is goes.
 
-Shapes: N pictures, T patches of each, V tower width, S side of the square in px.
+Shapes: N squares, T patches of each, V tower width, S side of a square in px.
 """
 
 import hashlib
@@ -18,36 +18,27 @@ from viral.mllm.student import Student
 
 @contextmanager
 def permuted_patches(student: Student, seed: int) -> Iterator[None]:
-    """Inside, the student sees the patches of each picture in a random order of its own, fixed by `seed`.
+    """Inside, the tower gives the patches of each picture in a random order of its own, fixed by `seed`.
 
-    The order is keyed on the seed and the square picture the tower gets. So it depends neither on batches and their
-    order, nor on precision and device, nor on how often a picture is encoded; two questions about one picture see
-    the same order. Positions and text stay as they are (paper, Appendix A).
+    The order is keyed on the seed and the square picture that the tower gets. So it depends neither on batches and
+    their order, nor on precision and device, nor on how often a picture is looked at; two questions about one picture
+    see the same order. Positions and text stay as they are (paper, Appendix A).
     """
-    core, orders = student.model.model, list[np.ndarray]()
+    layer, num_patches = student.model.config.vision_feature_layer, student.image.count
 
-    def look(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def shuffle(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ANN401
         pixels_NCSS = args[0] if args else kwargs["pixel_values"]
-        orders.extend(
-            patch_order(seed, square, student.image.count) for square in squares(pixels_NCSS, student.pixels)
-        )
+        orders = [patch_order(seed, square, num_patches) for square in squares(pixels_NCSS, student.pixels)]
+        states = list(output.hidden_states)
+        states[layer] = _reordered(states[layer], torch.from_numpy(np.stack(orders)))
+        output.hidden_states = tuple(states)
+        return output
 
-    def shuffle(_module: nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        (features_NTV,) = args
-        order_NT = torch.from_numpy(np.stack(orders[: len(features_NTV)])).to(features_NTV.device)
-        del orders[: len(features_NTV)]
-        return (features_NTV.gather(1, order_NT[:, :, None].expand_as(features_NTV)),)
-
-    hooks = [
-        core.vision_tower.register_forward_pre_hook(look, with_kwargs=True),
-        # First of its hooks, so that whatever else reads the features there gets the shuffled ones.
-        core.multi_modal_projector.register_forward_pre_hook(shuffle, prepend=True),
-    ]
+    hook = student.model.model.vision_tower.register_forward_hook(shuffle, with_kwargs=True)
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
 
 
 def patch_order(seed: int, square: np.ndarray, num_patches: int) -> np.ndarray:
@@ -60,5 +51,14 @@ def squares(pixels_NCSS: torch.Tensor, spec: PixelSpec) -> np.ndarray:
     """The uint8 squares [N, S, S, 3] that normalised pixels were made of; exact from float16 on."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
     scaled_NCSS = 255 * (pixels_NCSS.float().cpu() * std + mean)
-    restored: np.ndarray = scaled_NCSS.round().clamp(0, 255).to(torch.uint8).movedim(1, -1).contiguous().numpy()
+    restored_NCSS = scaled_NCSS.round().clamp(0, 255).to(torch.uint8)
+    restored: np.ndarray = restored_NCSS.movedim(1, -1).contiguous().numpy()
     return restored
+
+
+def _reordered(states: torch.Tensor, order_NT: torch.Tensor) -> torch.Tensor:
+    """A tower's states [N, class tokens + T, V] with the patches in another order; class tokens stay in front."""
+    order_NT1 = order_NT.to(states.device)[:, :, None]
+    first = states.shape[1] - order_NT.shape[1]
+    patches_NTV = states[:, first:]
+    return torch.cat([states[:, :first], patches_NTV.gather(1, order_NT1.expand_as(patches_NTV))], dim=1)
