@@ -72,16 +72,12 @@ def measure(job: Job, model: Labelled, folder: Path) -> None:
             features |= {cache.label: cache.features(item.image, student) for cache in settings.caches}
             features |= {f"{_LAYER}{layer}": state_TD for layer, state_TD in group.hidden.items()}
             arrays = {name: values.half().cpu().numpy() for name, values in features.items()}
-            grid = np.array(student.image.grid)
-            parts.write(
-                item.id,
-                {
-                    "square": square_pictures(student, images, mode)[0],
-                    "grid": grid,
-                    "layers": np.array(layers),
-                }
-                | arrays,
-            )
+            made = {
+                "square": square_pictures(student, images, mode)[0],
+                "grid": np.array(student.image.grid),
+                "layers": np.array(layers),
+            }
+            parts.write(item.id, made | arrays)
             advance(1)
 
 

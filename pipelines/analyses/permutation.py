@@ -44,11 +44,7 @@ class PermutationSettings:
     seeds: tuple[int, ...] = SEEDS
 
     def __post_init__(self) -> None:
-        if (
-            len(set(self.seeds)) < LEAST_SEEDS
-            or len(set(self.seeds)) < len(self.seeds)
-            or min(self.seeds) < 0
-        ):
+        if not LEAST_SEEDS <= len(set(self.seeds)) == len(self.seeds) or min(self.seeds) < 0:
             raise ConfigError(
                 f"--seeds {','.join(map(str, self.seeds))}; expected at least {LEAST_SEEDS} different numbers from 0."
             )
@@ -107,8 +103,8 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
         figure = _draw(data)
     caption = (
         f"{get_benchmark(settings.benchmark).title}, profile {settings.profile}: right answers with the patches "
-        f"in order (filled) and shuffled with {len(settings.seeds)} seeds (open); dotted: chance. Beside: change in right "
-        "answers, mean over seeds, with its 95 % bootstrap interval over questions."
+        f"in order (filled) and shuffled with {len(settings.seeds)} seeds (open); dotted: chance. Beside: change in "
+        "right answers, mean over seeds, with its 95 % bootstrap interval over questions."
     )
     return Findings(data, [Drawing(figure, caption)])
 
@@ -219,6 +215,7 @@ def _draw_task(axes: "Axes", task: str, summaries: Mapping[str, dict[str, Any]])
     axes.set(title=f"{task} ({first['total']} questions)", xlabel="right answers (%)")
     axes.set_yticks(range(len(summaries)), list(summaries))
     axes.set_ylim(len(summaries) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=6)
     axes.grid(axis="x")
 
 

@@ -59,7 +59,8 @@ def cknna(first: Neighbours, second: Neighbours) -> float:
     """Alignment of two spaces, 1 for equal ones and about 0 for unrelated ones, from the same samples' neighbours.
 
     Unbiased HSIC of the two cosine kernels, each kept only where both spaces call the sample a neighbour, over the
-    geometric mean of the same for each space with itself.
+    geometric mean of the same for each space with itself. As in the reference the masks are not symmetric, and so the
+    order of the two spaces matters a little.
 
     Raises:
         DataError: the neighbours are of different samples, or differ in number.
