@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from cli import cache, cache_move, evaluate, train
+from cli import analyze, cache, cache_move, evaluate, train
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.pretrain import pretrain
@@ -26,6 +26,7 @@ app = typer.Typer(
 for move in (cache_move.export, cache_move.merge, cache_move.append):
     cache.app.command()(move)
 app.add_typer(cache.app, name="cache")
+app.add_typer(analyze.app, name="analyze")
 app.command("teachers")(teachers)
 app.command("pretrain")(pretrain)
 app.command("train")(train.train)
