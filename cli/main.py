@@ -10,7 +10,9 @@ import typer
 from cli import cache, cache_move, evaluate, train
 from cli.demo import demo
 from cli.doctor import doctor
+from cli.microworld import microworld
 from cli.pretrain import pretrain
+from cli.reproduce import reproduce
 from cli.teachers import teachers
 from stores.errors import StoreError
 from viral.errors import ViralError
@@ -33,6 +35,8 @@ app.command("eval")(evaluate.eval_)
 app.command("score")(evaluate.score)
 app.command("generate")(evaluate.generate)
 app.command("demo")(demo)
+app.command("microworld")(microworld)
+app.command("reproduce")(reproduce)
 app.command("doctor")(doctor)
 
 
