@@ -61,7 +61,7 @@ def run_viral(words: Sequence[str], launcher: Sequence[str] = ()) -> int:
     watched = [sys.executable, "-P", "-m", "pipelines.reproduce.child", str(os.getpid()), *command]
     # A group of its own: a terminal's Ctrl-C would reach it beside the signal that we pass on, and a second signal
     # makes a training run give up instead of saving.
-    with StopRequest() as stop, Popen(watched, stdin=DEVNULL, process_group=0) as child:  # noqa: S603
+    with StopRequest() as stop, Popen(watched, stdin=DEVNULL, process_group=0) as child:
         told = False
         while True:
             try:

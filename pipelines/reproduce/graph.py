@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipelines.reproduce.paper import PaperRow
 from pipelines.reproduce.place import Place
 from pipelines.reproduce.runs import Run
-from pipelines.reproduce.scales import NoCounterpart, Scale
+from pipelines.reproduce.scales import NoCounterpartError, Scale
 from pipelines.reproduce.steps import (
     Step,
     analysis_step,
@@ -112,7 +112,7 @@ def _rows(request: Request) -> tuple[tuple[Row, ...], list[str]]:
         title = " ".join(filter(None, labels))
         try:
             run, reference = request.scale.run_of(recipe), request.scale.run_of(baseline)
-        except NoCounterpart as reason:
+        except NoCounterpartError as reason:
             notes.append(f"{title}: {reason}")
             continue
         same = run.recipe, str(sorted(run.settings.items(), key=str))
@@ -156,7 +156,7 @@ def _jobs(request: Request) -> tuple[tuple[Job, ...], list[str]]:
         for recipe in analysis.recipes:
             try:
                 run = request.scale.run_of(recipe)
-            except NoCounterpart as reason:
+            except NoCounterpartError as reason:
                 notes.append(f"{recipe}: {reason}")
             else:
                 runs[run.name] = run

@@ -19,8 +19,8 @@ TABLE_NOTES = {
     "table1": (
         "The text says that alignment improves all models consistently; Qwen2.5-7B loses 0.96 on POPE, and "
         "Vicuna-1.5-7B with CLIP gains nothing on MMStar.",
-        "The abstract's \u201cup to 17.3 %\u201d is the relative gain of SigLIPv2 on MMVP; the table has larger ones (What's "
-        "Up, 13B: 44.44 to 62.26). Its average of 9.4 % is not the mean of the table's relative gains (7.5 %).",
+        "The abstract's \u201cup to 17.3 %\u201d is the relative gain of SigLIPv2 on MMVP; the table has larger ones "
+        "(What's Up, 13B: 44.44 to 62.26). Its average of 9.4 % is not the mean of the table's relative gains (7.5 %).",
         "MME was not released. LLaVA's own LoRA model reaches 1,476.9 in perception alone, so 1650.21 would leave "
         "a cognition score below that of a constant answer (200): compare differences, not absolute scores.",
         "The paper does not say which layer it aligns in LLMs of 28 or 40 blocks, nor which SigLIPv2 it uses: here "

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines import comparison
@@ -13,6 +14,7 @@ from pipelines.reproduce.table import Cell, Line, Table
 from viral.benchmarks import get_benchmark
 
 HEADLINE = "headline"
+HOUSEKEEPING = ("save_every", "keep_last")
 
 
 def read_table(request: Request, graph: Graph) -> Table:
@@ -47,7 +49,7 @@ def _line(request: Request, row: Row) -> Line:
     return Line(
         labels=row.labels,
         cells=tuple(
-            _cell(row, index, name, measured[name]) for index, name in enumerate(request.target.benchmarks)
+            _cell(row, index, name, measured.get(name)) for index, name in enumerate(request.target.benchmarks)
         ),
         runs=tuple(run.name for run in row.runs),
         settings=_settings(row.runs[0]),
@@ -63,21 +65,23 @@ def measure(
     return {row.benchmark: row for row in rows if row.task == HEADLINE}
 
 
-def _cell(row: Row, index: int, name: str, found: comparison.Row) -> Cell:
+def _cell(row: Row, index: int, name: str, found: comparison.Row | None) -> Cell:
+    """`found` is None where a headline is not defined on this side or the other."""
     printed = row.printed
     paper = printed.values[index] if printed else None
-    return Cell(
+    cell = Cell(
         paper=paper,
         paper_delta=printed.deltas[index] if printed and printed.deltas else None,
-        ours=found.other.value,
-        interval=found.other.interval,
-        delta=None if row.is_baseline else found.delta,
-        delta_interval=None if row.is_baseline else found.interval,
-        verdict=None if row.is_baseline else found.verdict,
         note=None if paper is None else misfit(name, paper),
     )
+    if found is None:
+        return cell
+    cell = replace(cell, ours=found.other.value, interval=found.other.interval)
+    if row.is_baseline:
+        return cell
+    return replace(cell, delta=found.delta, delta_interval=found.interval, verdict=found.verdict)
 
 
 def _settings(run: Run) -> str:
-    changed = [f"{name}={json.dumps(value)}" for name, value in run.settings.items() if name != "keep_last"]
+    changed = [f"{name}={json.dumps(value)}" for name, value in run.settings.items() if name not in HOUSEKEEPING]
     return " ".join([f"recipe {run.recipe}", *changed])
