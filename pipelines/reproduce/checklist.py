@@ -9,6 +9,7 @@ from pathlib import Path
 from pipelines.reproduce import room
 from pipelines.reproduce.downloads import (
     BENCHMARK_FILES,
+    GQA_RELATIONS,
     LLAVA_665K,
     LLAVA_PRETRAIN,
     WEIGHT_BYTES,
@@ -17,6 +18,7 @@ from pipelines.reproduce.downloads import (
 from pipelines.reproduce.graph import Graph, Request
 from pipelines.reproduce.presence import whole_model
 from pipelines.reproduce.runs import Run
+from pipelines.reproduce.targets import QUESTIONS
 from stores.space import format_bytes, free_bytes
 from viral.benchmarks import get_benchmark, load_items
 from viral.benchmarks.files import require_images
@@ -42,7 +44,7 @@ def check_needs(request: Request, graph: Graph, launcher: Sequence[str]) -> list
     runs = graph.all_runs
     found = [*_weights(request, runs)]
     if not request.scale.draws_world:
-        found += [*_training_data(request, runs), *_benchmarks(request, graph), _device()]
+        found += [*_training_data(request, graph), *_benchmarks(request, graph), _device()]
     return [*found, *_programs(runs, launcher), _disk(request, graph)]
 
 
@@ -70,8 +72,12 @@ def _one_model(hub_id: str, source: str, file: str | None = None) -> Need:
     )
 
 
-def _training_data(request: Request, runs: Sequence[Run]) -> Iterator[Need]:
-    parts = [*LLAVA_665K, *([LLAVA_PRETRAIN] if any(run.stage_one for run in runs) else [])]
+def _training_data(request: Request, graph: Graph) -> Iterator[Need]:
+    parts = [*LLAVA_665K]
+    if any(run.stage_one for run in graph.all_runs):
+        parts.append(LLAVA_PRETRAIN)
+    if any(QUESTIONS in job.analysis.at_full for job in graph.jobs):
+        parts.append(GQA_RELATIONS)
     for part in parts:
         empty = [place for place in part.places if not _holds_something(request.place.world / place)]
         yield _data("data", part, "there" if not empty else f"nothing at {empty[0]}", is_here=not empty)

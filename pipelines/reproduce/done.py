@@ -45,11 +45,18 @@ def cache_is_done(path: Path, *, vfm: str, profile: str, codec: str) -> bool:
 
 
 def run_is_done(path: Path, config: TrainConfig, store: Path | None) -> bool:
-    """Whether a run with this configuration and against this store has a whole checkpoint of its last step."""
+    """Whether a run with this configuration has a whole checkpoint of its last step.
+
+    If its store is still there, it has to be the one that the run was trained against.
+    """
     try:
         check_folder(path, config.resolved(), resume=True)
         inputs = json.loads((path / INPUTS).read_text())
-        if store and inputs["cache"] != json.loads(json.dumps(describe_cache(store, open_store(store)))):
+        if (
+            store
+            and store.exists()
+            and inputs["cache"] != json.loads(json.dumps(describe_cache(store, open_store(store))))
+        ):
             return False
         done = verify(checkpoint_at(path / CHECKPOINTS), optimizer=False)
         return bool(done == config.num_steps(inputs["samples"]["count"]))

@@ -152,3 +152,13 @@ BENCHMARK_FILES = {
         ),
     ),
 }
+
+GQA_RELATIONS = Download(
+    name="Figure 4's questions (ChooseRel, 964 rows)",
+    places=("analysis/GQA_val_correct_question_with_relChooser_ChooseRel.csv",),
+    num_bytes=MB,
+    get=(
+        "https://github.com/FightingFighting/cross-modal-information-flow-in-MLLM: the file of datasets/ of this name, "
+        "into analysis/",
+    ),
+)

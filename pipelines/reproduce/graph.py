@@ -60,11 +60,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One analysis with the models that it has at this scale, by label."""
+    """One analysis with the runs that it has at this scale."""
 
     analysis: Analysis
     folder: str
-    runs: dict[str, Run]
+    profile: str
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,22 +161,31 @@ def _jobs(request: Request) -> tuple[tuple[Job, ...], list[str]]:
                 notes.append(f"{recipe}: {reason}")
             else:
                 runs[run.name] = run
-        if runs:
-            jobs.append(Job(analysis=analysis, folder=f"{request.target.name}-{index + 1}", runs=runs))
+        if runs and (len(runs) > 1 or not analysis.along):
+            profile = analysis.profile or request.profile
+            folder = f"{request.target.name}-{index + 1}-{analysis.name}-{profile}"
+            jobs.append(Job(analysis=analysis, folder=folder, profile=profile, runs=tuple(runs.values())))
     return tuple(jobs), notes
 
 
 def _steps(request: Request, rows: Sequence[Row], jobs: Sequence[Job]) -> Iterator[Step]:
     place, scale, seen = request.place, request.scale, set[str]()
     asked = {run.name for row in rows for run in row.runs}
+    kept = {run.cache for job in jobs if job.analysis.shows_teachers for run in job.runs}
+    runs = _all_runs(rows, jobs)
     steps = [world_step(place)] if scale.draws_world else []
-    for run in _all_runs(rows, jobs):
-        steps += _run_steps(run, place, scale)
+    for run in runs:
+        if cache := run.cache:
+            users = [train_step(user, place) for user in runs if user.cache == cache]
+            steps.append(cache_step(cache, run, place, scale, None if cache in kept else users))
+        if run.stage_one:
+            steps.append(pretrain_step(run.stage_one, place))
+        steps.append(train_step(run, place))
+        if run.is_exportable:
+            steps.append(export_step(run, place))
         if run.name in asked:
             steps.append(eval_step(run, place, scale, request.target.benchmarks, request.profile))
-    for job in jobs:
-        models = {label: place.model(run) for label, run in job.runs.items()}
-        steps.append(analysis_step(job.analysis.name, job.folder, models, place, job.analysis.options))
+    steps += [analysis_step(job.analysis, job.folder, job.runs, place, scale, job.profile) for job in jobs]
     for step in steps:
         if step.name not in seen:
             seen.add(step.name)
@@ -183,16 +193,5 @@ def _steps(request: Request, rows: Sequence[Row], jobs: Sequence[Job]) -> Iterat
 
 
 def _all_runs(rows: Sequence[Row], jobs: Sequence[Job]) -> list[Run]:
-    runs = [run for row in rows for run in row.runs] + [run for job in jobs for run in job.runs.values()]
+    runs = [run for row in rows for run in row.runs] + [run for job in jobs for run in job.runs]
     return list({run.name: run for run in runs}.values())
-
-
-def _run_steps(run: Run, place: Place, scale: Scale) -> Iterator[Step]:
-    """From data to a model."""
-    if run.cache:
-        yield cache_step(run.cache, run, place, scale)
-    if run.stage_one:
-        yield pretrain_step(run.stage_one, place)
-    yield train_step(run, place)
-    if run.is_exportable:
-        yield export_step(run, place)

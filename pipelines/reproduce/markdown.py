@@ -1,6 +1,6 @@
 """A finished table as Markdown."""
 
-from pipelines.reproduce.table import LEGEND, Table, texts
+from pipelines.reproduce.table import Table, texts
 from pipelines.score_table import aligned
 
 
@@ -23,7 +23,7 @@ def markdown(table: Table) -> str:
     rule = "".join(letter if letter == "|" else "-" for letter in header)
     parts = [
         f"# {table.title}",
-        f"Scale {table.scale}, profile {table.profile}, {table.seeds} training seed(s) a row. {LEGEND}",
+        f"{table.made} {table.legend}",
         "\n".join([header, rule, *body]),
         "\n".join(f"[{chr(ord('a') + index)}] {note}" for index, note in enumerate(table.footnotes)),
         _list("Columns", [f"{c}: {s}" for c, s in zip(table.columns, table.scores, strict=True)]),

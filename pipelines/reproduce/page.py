@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from pipelines.reproduce.table import LEGEND, Line, Table, texts
+from pipelines.reproduce.table import Line, Table, texts
 
 STYLE = Path(__file__).with_name("page.css")
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -55,8 +55,7 @@ def page(
 def _table(table: Table) -> str:
     heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in (*table.heads, "", *table.columns))
     footnotes = "".join(f"<li>{escape(note)}</li>" for note in table.footnotes)
-    return f"""<p>Scale {escape(table.scale)}, evaluation profile {escape(table.profile)}, {table.seeds} training
-seed(s) a row. {escape(LEGEND)}</p>
+    return f"""<p>{escape(table.made)} {escape(table.legend)}</p>
 <div class="wide" tabindex="0" role="region" aria-label="{escape(table.title)}"><table>
 <thead><tr>{heads}</tr></thead>
 <tbody>

@@ -14,6 +14,10 @@ from pipelines.reproduce.table import Cell, Line, Table
 from viral.benchmarks import get_benchmark
 
 HEADLINE = "headline"
+LEGEND = (
+    "Brackets: 95 % bootstrap intervals. A difference is to the baseline of the same model, on the same questions; "
+    "~ marks those within noise."
+)
 HOUSEKEEPING = ("save_every", "keep_last")
 
 
@@ -29,9 +33,8 @@ def read_table(request: Request, graph: Graph) -> Table:
     return Table(
         name=request.target.name,
         title=table.title,
-        scale=request.scale.name,
-        profile=request.profile,
-        seeds=request.seeds,
+        made=made_with(request),
+        legend=LEGEND,
         heads=table.labels,
         columns=tuple(BENCHMARKS[name] for name in columns),
         scores=tuple(f"{protocol.headline_name}; {protocol.rule}" for protocol in protocols),
@@ -39,6 +42,12 @@ def read_table(request: Request, graph: Graph) -> Table:
         notes=TABLE_NOTES.get(request.target.name, ()),
         left_out=graph.left_out,
     )
+
+
+def made_with(request: Request) -> str:
+    """A sentence."""
+    seeds = "one training seed" if request.seeds == 1 else f"{request.seeds} training seeds"
+    return f"Scale {request.scale.name}, evaluation profile {request.profile}, {seeds} a row."
 
 
 def _line(request: Request, row: Row) -> Line:
@@ -49,7 +58,8 @@ def _line(request: Request, row: Row) -> Line:
     return Line(
         labels=row.labels,
         cells=tuple(
-            _cell(row, index, name, measured.get(name)) for index, name in enumerate(request.target.benchmarks)
+            _cell(row, index, name, measured.get(name))
+            for index, name in enumerate(request.target.benchmarks)
         ),
         runs=tuple(run.name for run in row.runs),
         settings=_settings(row.runs[0]),
@@ -83,5 +93,7 @@ def _cell(row: Row, index: int, name: str, found: comparison.Row | None) -> Cell
 
 
 def _settings(run: Run) -> str:
-    changed = [f"{name}={json.dumps(value)}" for name, value in run.settings.items() if name not in HOUSEKEEPING]
+    changed = [
+        f"{name}={json.dumps(value)}" for name, value in run.settings.items() if name not in HOUSEKEEPING
+    ]
     return " ".join([f"recipe {run.recipe}", *changed])

@@ -53,18 +53,18 @@ def micro_run(recipe: str) -> Run:
     Raises:
         NoCounterpartError: another student than LLaVA-1.5-7B, or a teacher that the micro-world has not got.
     """
-    config, paper = get_recipe(recipe), get_recipe(PAPER_BASE)
-    if config.model != paper.model:
-        raise NoCounterpartError("the micro-world has one language model and one vision tower")
-    if config.align.objective == "none":
-        return Run(name="micro-baseline", recipe="micro_baseline", settings=MICRO_STEPS)
+    config = get_recipe(recipe)
+    kind = "baseline" if config.align.objective == "none" else "viral"
+    paper = get_recipe(f"llava15_7b_{kind}")
     ours, theirs = (flatten(each.model_dump(mode="json", exclude={"name"})) for each in (config, paper))
     changes = {name: value for name, value in ours.items() if value != theirs.get(name)}
+    if changes.keys() & {"model.llm", "model.tower", "model.projector"}:
+        raise NoCounterpartError("the micro-world has one language model and one vision tower")
     settings = {name: MICRO_SETTINGS.get(name, _as_it_is)(value) for name, value in changes.items()}
     if changed_batch := settings.get("data.batch_size"):
         settings["data.micro_batch_size"] = changed_batch
     name = recipe.replace("llava15_7b", "micro") if "llava15_7b" in recipe else f"micro_{recipe}"
-    return Run(name=name.replace("_", "-"), recipe=MICRO_BASE, settings={**settings, **MICRO_STEPS})
+    return Run(name=name.replace("_", "-"), recipe=f"micro_{kind}", settings={**settings, **MICRO_STEPS})
 
 
 def _layer(layer: int | float | list[int]) -> int | float | list[int]:
@@ -82,6 +82,12 @@ def _teacher(name: str) -> str:
     return MICRO_TEACHERS.get(name, name)
 
 
+def _length(tokens: int) -> int:
+    """The same multiple of the usual length."""
+    usual = get_recipe(PAPER_BASE).data.max_length
+    return get_recipe(MICRO_BASE).data.max_length * tokens // usual
+
+
 def _batch(size: int) -> int:
     """The same share of the usual batch."""
     usual = get_recipe(PAPER_BASE).data.batch_size
@@ -96,6 +102,8 @@ MICRO_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "align.layer": _layer,
     "align.teacher": _teacher,
     "data.batch_size": _batch,
+    "data.max_length": _length,
+    "data.micro_batch_size": lambda _: get_recipe(MICRO_BASE).data.micro_batch_size,
 }
 """Settings whose values depend on the size of the world."""
 

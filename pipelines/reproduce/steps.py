@@ -11,6 +11,7 @@ from pipelines.reproduce import done
 from pipelines.reproduce.place import Place
 from pipelines.reproduce.runs import Cache, Run
 from pipelines.reproduce.scales import Scale
+from pipelines.reproduce.targets import Analysis
 from pipelines.training.folder import CONFIG
 from viral.teachers import get_teacher
 
@@ -51,8 +52,11 @@ def world_step(place: Place) -> Step:
     )
 
 
-def cache_step(cache: Cache, run: Run, place: Place, scale: Scale) -> Step:
-    """Stage one: the teacher's features of a run's images."""
+def cache_step(cache: Cache, run: Run, place: Place, scale: Scale, users: Sequence[Step] | None) -> Step:
+    """Stage one: the teacher's features of a run's images.
+
+    Once all its `users` are done the store may be gone; None: it has to stay.
+    """
     annotations, images = place.data(run)
     out, hub = place.cache(cache), get_teacher(cache.vfm).hub
     options = {
@@ -69,7 +73,10 @@ def cache_step(cache: Cache, run: Run, place: Place, scale: Scale) -> Step:
         name=f"cache {cache.name}",
         words=("cache", "build", *_options(options)),
         output=out,
-        is_done=lambda: done.cache_is_done(out, vfm=cache.vfm, profile=cache.profile, codec=cache.codec),
+        is_done=lambda: (
+            done.cache_is_done(out, vfm=cache.vfm, profile=cache.profile, codec=cache.codec)
+            or (not out.exists() and users is not None and all(step.is_done() for step in users))
+        ),
     )
 
 
@@ -132,16 +139,27 @@ def eval_step(run: Run, place: Place, scale: Scale, benchmarks: Sequence[str], p
 
 
 def analysis_step(
-    name: str, folder: str, models: Mapping[str, Path], place: Place, more: Sequence[str]
+    analysis: Analysis, folder: str, runs: Sequence[Run], place: Place, scale: Scale, profile: str
 ) -> Step:
-    """Data and figures of one analysis of several models."""
+    """Data and figures of one analysis; labels are the names of runs."""
     out = place.analysis(folder)
-    named = [word for label, model in models.items() for word in ("--model", f"{label}={model}")]
+    models = {run.name: place.run(run) if analysis.along else place.model(run) for run in runs}
+    flags = dict.fromkeys(models, "--model")
+    if analysis.along:
+        flags[runs[0].name] = "--baseline"
+    named = [word for label, path in models.items() for word in (flags[label], f"{label}={path}")]
+    caches = [
+        f"{run.cache.name}={place.cache(run.cache)}" for run in runs if run.cache and analysis.shows_teachers
+    ]
+    shown = [word for cache in caches for word in ("--cache", cache)]
+    options = {"--data": place.benchmarks, "--profile": profile, "--out": out}
+    words = [*analysis.words, *(analysis.at_micro if scale.draws_world else analysis.at_full)]
+    here = [word.replace("{world}", str(place.world)) for word in words]
     return Step(
         name=f"analyse {folder}",
-        words=("analyze", name, *named, *_options({"--data": place.benchmarks, "--out": out}), *more),
+        words=("analyze", analysis.name, *named, *shown, *here, *_options(options)),
         output=out,
-        is_done=lambda: done.analysis_is_done(out, name, models),
+        is_done=lambda: done.analysis_is_done(out, analysis.name, models),
     )
 
 

@@ -14,6 +14,7 @@ from pipelines.reproduce.markdown import markdown
 from pipelines.reproduce.page import Figure, page
 from pipelines.reproduce.paper_notes import TABLE_NOTES
 from pipelines.reproduce.result import read_table
+from pipelines.reproduce.shuffles import read_shuffles
 from stores.publish import publish, write_json
 from viral.errors import ConfigError, DataError
 
@@ -97,7 +98,7 @@ def _claim(request: Request) -> None:
 def _finish(request: Request, graph: Graph) -> Finished:
     """Table, page and report."""
     target, base = request.target, request.place.pages / f"{request.target.name}-{request.profile}"
-    table = read_table(request, graph) if graph.rows else None
+    table = read_table(request, graph) if graph.rows else read_shuffles(request, graph)
     figures = [figure for job in graph.jobs for figure in _figures(request.place.analysis(job.folder))]
     text = markdown(table) if table else f"# {target.title}\n"
     notes = TABLE_NOTES.get(target.name, ())

@@ -41,9 +41,9 @@ class Table:
 
     name: str
     title: str
-    scale: str
-    profile: str
-    seeds: int
+    made: str
+    """Scale, profile and seeds."""
+    legend: str
     heads: tuple[str, ...]
     columns: tuple[str, ...]
     scores: tuple[str, ...]
@@ -65,7 +65,8 @@ def texts(table: Table, line: Line) -> Iterator[tuple[str, list[str]]]:
     """What a row says: a name of each sub-row (`paper`, `ours`, `delta`), and its text in every column."""
     if any(cell.paper is not None for cell in line.cells):
         yield "paper", [_paper(cell, table.mark(cell)) for cell in line.cells]
-    yield "ours", [_with_interval(cell.ours, cell.interval, "{:.2f}") for cell in line.cells]
+    if any(cell.ours is not None for cell in line.cells):
+        yield "ours", [_with_interval(cell.ours, cell.interval, "{:.2f}") for cell in line.cells]
     if any(cell.delta is not None for cell in line.cells):
         yield "difference", [_difference(cell) for cell in line.cells]
 
@@ -87,9 +88,3 @@ def _with_interval(value: float | None, interval: Interval | None, form: str) ->
         return "-"
     bounds = "" if interval is None else " [" + ", ".join(form.format(bound) for bound in interval) + "]"
     return form.format(value) + bounds
-
-
-LEGEND = (
-    "Intervals are 95 % bootstrap intervals; differences are to the baseline of the same model, on the same "
-    "questions. `~`: within noise, the interval of the difference holds zero."
-)
