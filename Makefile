@@ -6,11 +6,11 @@ VENV   ?= .venv
 SCALE  ?= micro
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo test lint types check bench reproduce-table1 microworld-weights
+.PHONY: help setup demo test lint types check bench microworld-weights
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
+	@grep -hE '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
 
 setup: $(VENV)/.installed  ## create the environment, if there is none
 
@@ -45,17 +45,6 @@ bench: setup  ## stage one, store reads, training overhead and codecs on this ma
 microworld-weights: setup  ## train the micro-world's shipped parts again
 	$(BIN)/python -m viral.microworld.pretrain all --out build/microworld
 
-# The benchmarks that exist so far are two of the paper's six columns.
-ifeq ($(SCALE),micro)
-reproduce-table1: demo  ## baseline vs VIRAL; SCALE=full needs the paper's weights and data
-else
-reproduce-table1: setup
-	$(BIN)/viral cache build --vfm dinov2 --out caches/dinov2
-	for recipe in llava15_7b_baseline llava15_7b_viral; do \
-	  resume=$$(test -e runs/$$recipe/config.yaml && echo --resume); \
-	  $(BIN)/viral train --recipe $$recipe --cache caches/dinov2 --output runs/$$recipe $$resume && \
-	  { test -e models/$$recipe || $(BIN)/viral export --run runs/$$recipe --out models/$$recipe; } && \
-	  $(BIN)/viral eval --model models/$$recipe --benchmarks cvbench,pope --data playground/benchmarks \
-	    --output results/$$recipe || exit $$?; \
-	done
-endif
+# table1 .. table6, fig2, fig4, fig5, fig6, fig9 .. fig12; more words, such as --seeds 3, in ARGS.
+reproduce-%: setup  ## a table or figure of the paper, as in reproduce-table1; SCALE=full: its own size
+	$(BIN)/viral reproduce $* --scale $(SCALE) $(ARGS)

@@ -10,8 +10,10 @@ import typer
 from cli import analyze, cache, cache_move, evaluate, train
 from cli.demo import demo
 from cli.doctor import doctor
+from cli.microworld import microworld
 from cli.pretrain import pretrain
 from cli.report import report
+from cli.reproduce import reproduce
 from cli.teachers import teachers
 from stores.errors import StoreError
 from viral.errors import ViralError
@@ -36,6 +38,8 @@ app.command("score")(evaluate.score)
 app.command("generate")(evaluate.generate)
 app.command("report")(report)
 app.command("demo")(demo)
+app.command("microworld")(microworld)
+app.command("reproduce")(reproduce)
 app.command("doctor")(doctor)
 
 
