@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -104,12 +105,15 @@ def test_a_perfect_and_an_empty_model(worlds_items):
 
 
 def test_items_of_a_cluster_are_judged_together(worlds_items):
-    sizes = {"cvbench": 1, "mmvp": 2, "pope": 1, "mmstar": 1, "mme": 2}
+    sizes = {"cvbench": 1, "mmvp": 2, "mmstar": 1, "mme": 2}
     for name, size in sizes.items():
         clusters = Counter(item.cluster for item in worlds_items[name])
         assert set(clusters.values()) == {size}
     photos = Counter(item.cluster for item in worlds_items["whatsup"])
-    assert sorted(photos.values()) == [2, 2, 2, 4, 4]
+    assert sorted(photos.values()) == [2, 4, 4, 4]  # a photo of both COCO splits, and two controlled sets
+    assert {item.cluster for item in worlds_items["pope"]} == {
+        Path(str(i.image)).name for i in worlds_items["pope"]
+    }
 
 
 def test_chance_is_the_mean_over_items(worlds_items):
