@@ -1,12 +1,14 @@
 """Loading: the published sizes, declared subsets, and everything that can be wrong with a folder."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tests.benchmarks import worlds
-from viral.benchmarks import get_benchmark, get_profile, load_items, summarise
-from viral.benchmarks.files import require_images
+from viral.benchmarks import BENCHMARKS, get_benchmark, get_profile, load_items, summarise
+from viral.benchmarks.files import fingerprint, require_images
+from viral.data.images import decode_image
 from viral.errors import DataError, UnknownNameError
 
 CVBENCH, POPE = get_benchmark("cvbench"), get_benchmark("pope")
@@ -161,3 +163,76 @@ def test_unknown_names_list_the_known_ones():
         get_benchmark("gqa")
     with pytest.raises(UnknownNameError, match=r"Unknown evaluation profile 'release'\. Known: clean, paper"):
         get_profile("release")
+
+
+def test_names_are_known_in_any_spelling():
+    spellings = {
+        "cvbench": ["CV-Bench", "cvbench2d", "cv_bench_2d", "CV-Bench 2D"],
+        "mmvp": ["MMVP"],
+        "whatsup": ["What's Up", "whats_up", "WhatsUp", "AdaptVis"],
+        "pope": ["POPE"],
+        "mmstar": ["MMStar", "mm-star"],
+        "mme": ["MME", "MME_Benchmark_release_version"],
+    }
+    for name, others in spellings.items():
+        assert {get_benchmark(other).name for other in others} == {name}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_data_may_be_the_benchmarks_own_folder_or_another_spelling_of_it(tmp_path, name):
+    data = worlds.WRITERS[name](tmp_path / "data")
+    folder = BENCHMARKS[name].folder
+    expected = [item.id for item in load_items(BENCHMARKS[name], data)]
+    assert [item.id for item in load_items(BENCHMARKS[name], data / folder)] == expected
+    (data / folder).rename(data / name.upper())
+    assert [item.id for item in load_items(BENCHMARKS[name], data)] == expected
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_counts_are_an_error_unless_declared_or_partial(tmp_path, name):
+    data, benchmark = worlds.WRITERS[name](tmp_path), BENCHMARKS[name]
+    items = load_items(benchmark, data)
+    (data / benchmark.folder / "counts.json").unlink()
+    with pytest.raises(DataError, match=r"items in group '.*', expected \d+|No file") as caught:
+        load_items(benchmark, data)
+    assert "\n" not in str(caught.value)
+    some = load_items(benchmark, data, partial=True)
+    assert some == items
+    scores = summarise(benchmark, some, {item.id: item.answer for item in some}, "paper", partial=True)
+    assert not scores["published_size"]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_nothing_there(tmp_path, name):
+    for partial in (False, True):
+        with pytest.raises(DataError, match=rf"No file {tmp_path}/{BENCHMARKS[name].folder}/.*--data"):
+            load_items(BENCHMARKS[name], tmp_path, partial=partial)
+
+
+@pytest.mark.parametrize(
+    "layout", ["pope_{}.jsonl", "coco_pope_{}.json", "coco_pope_{}.jsonl", "coco/coco_pope_{}.json"]
+)
+def test_names_of_popes_files(tmp_path, layout):
+    for split in ("random", "popular"):
+        worlds.write_lines(tmp_path / "POPE" / layout.format(split), worlds.pope_rows(3000, split))
+    assert len(load_items(POPE, tmp_path)) == 6000
+
+
+def test_cvbench_as_a_table_with_its_pictures(tmp_path):
+    rows = worlds.cvbench_rows(6, 4)
+    worlds.write_lines(tmp_path / "a/cvbench/test_2d.jsonl", rows)
+    for row in rows:
+        del row["image"]
+    worlds.write_parquet(tmp_path / "b/CV-Bench/test_2d.parquet", rows)
+    lines, table = (load_items(CVBENCH, tmp_path / side, partial=True) for side in "ab")
+    assert fingerprint(CVBENCH, lines) == fingerprint(CVBENCH, table)
+    require_images(table)
+    assert decode_image(table[7].image).getpixel((0, 0)) == (7, 0, 0)
+
+
+def test_a_fingerprint_knows_questions_and_answers_not_order(tmp_path):
+    items = load_items(POPE, worlds.pope(tmp_path))
+    assert fingerprint(POPE, items) == fingerprint(POPE, items[::-1])
+    changed = replace(items[0], answer="no")
+    assert fingerprint(POPE, items)["popular"] == fingerprint(POPE, [changed, *items[1:]])["popular"]
+    assert fingerprint(POPE, items)["random"] != fingerprint(POPE, [changed, *items[1:]])["random"]

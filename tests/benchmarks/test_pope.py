@@ -85,3 +85,29 @@ def test_a_headline_over_splits_needs_them_all():
     assert scores["headline"]["value"] is None
     assert scores["scored"] == 1
     assert scores["items"] == 4
+
+
+@pytest.mark.parametrize(
+    ("rule", "f1", "f1_of_read"),
+    [
+        ("viral", 200 * 2 / 7, 200 * 2 / 6),
+        ("official", 200 * 3 / 8, 200 * 3 / 8),
+        ("lmms_eval", 200 * 1 / 5, 200 * 1 / 3),
+        ("vlmevalkit", 200 * 2 / 6, 200 * 2 / 5),
+    ],
+)
+def test_the_tools_f1(rule, f1, f1_of_read):
+    """Yes-items: yes, "Yes, one.", maybe. No-items: "Incorrect.", no., "yes"."""
+    items = items_of("random", "yyynnn")
+    said = ["yes", "Yes, one.", "maybe", "Incorrect.", "no.", "yes"]
+    scores = summarise(POPE, items, {i.id: reply for i, reply in zip(items, said, strict=True)}, "paper")
+    split = scores["rules"][rule]["splits"]["random"]
+    assert (split["f1"], split["f1_of_read"]) == (pytest.approx(f1), pytest.approx(f1_of_read))
+    assert split["label_yes_ratio"] == 50.0
+
+
+def test_a_mean_of_unequal_splits_is_not_the_pooled_accuracy():
+    items = items_of("random", "yynnn") + items_of("popular", "yyyynn")
+    scores = summarise(POPE, items, {item.id: "yes" for item in items}, "paper")
+    assert scores["headline"]["value"] == pytest.approx((40 + 200 / 3) / 2)
+    assert scores["pooled_accuracy_random_popular"] == pytest.approx(100 * 6 / 11)

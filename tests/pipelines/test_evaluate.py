@@ -53,6 +53,21 @@ def test_one_reply_per_item_with_its_prompt_and_settings(finished, data):
     assert set(json.loads((finished / "scores.json").read_text())) == set(NAMES)
 
 
+@pytest.mark.parametrize("profile", ["paper", "clean"])
+def test_all_six_benchmarks_can_be_asked(llava_dir, tmp_path, profile):
+    data = tmp_path / "data"
+    for write in worlds.WRITERS.values():
+        write(data)
+    scores = evaluate(
+        str(llava_dir), list(BENCHMARKS), data, tmp_path / "out", profile=profile, batch_size=16, device="cpu"
+    )
+    assert list(scores) == list(BENCHMARKS)
+    for name, benchmark in BENCHMARKS.items():
+        assert scores[name]["scored"] == len(load_items(benchmark, data))
+        again = score(name, data, tmp_path / "out" / name / "replies.jsonl")
+        assert again == json.loads((tmp_path / "out/scores.json").read_text())[name]
+
+
 def test_the_prompt_hash_is_that_of_the_exact_prompt(finished, data):
     import hashlib
 

@@ -5,6 +5,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from viral.benchmarks.base import Benchmark, Item, get_profile, squash
@@ -158,9 +159,14 @@ def image_path(root: Path, relative: str, where: str) -> Path:
         DataError: the path leaves `root`.
     """
     try:
-        return resolve_image(root, relative)
+        return _resolve(root, relative)
     except (ImageError, ValueError, OSError) as error:
         raise DataError(f"{where}: {error}.") from error
+
+
+@lru_cache(maxsize=4096)
+def _resolve(root: Path, relative: str) -> Path:
+    return resolve_image(root, relative)  # links are followed; POPE asks eighteen times about each picture
 
 
 def require_images(items: Sequence[Item]) -> None:

@@ -34,10 +34,12 @@ def _item(row: dict[str, object], split: str, images: Path, where: str) -> Item:
     label = field(row, "label", str, where)
     if label not in ("yes", "no"):
         raise DataError(f"{where}: label {label!r}; expected 'yes' or 'no'.")
+    picture = field(row, "image", str, where)
     return Item(
         id=f"{split}/{field(row, 'question_id', (int, str), where)}",
         group=split,
-        image=image_path(images, field(row, "image", str, where), where),
+        cluster=picture,  # the three splits ask about the same pictures
+        image=image_path(images, picture, where),
         question=field(row, "text", str, where),
         answer=label,
         options=("yes", "no"),
@@ -47,8 +49,9 @@ def _item(row: dict[str, object], split: str, images: Path, where: str) -> Item:
 def confusion(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
     """Counts and percentages of one split, "yes" being the positive class.
 
-    An unread answer is neither yes nor no: it misses a gold yes and is no true negative. `yes_ratio` is the
-    model's; `label_yes_ratio`, which lmms-eval prints under that name, only tells the file.
+    An unread answer is neither yes nor no: it misses a gold yes and is no true negative. lmms-eval leaves such
+    answers out of recall and F1 (`..._of_read`), and prints as yes-ratio that of the labels. `yes_ratio` is the
+    model's.
     """
     cells = [(verdict.item.answer, verdict.answer) for verdict in verdicts]
     tp, fp = cells.count(("yes", "yes")), cells.count(("no", "yes"))
@@ -63,6 +66,8 @@ def confusion(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         "precision": percent(tp, tp + fp),
         "recall": percent(tp, gold_yes),
         "f1": percent(2 * tp, tp + fp + gold_yes),
+        "recall_of_read": percent(tp, tp + fn),
+        "f1_of_read": percent(2 * tp, 2 * tp + fp + fn),
         "yes_ratio": percent(tp + fp, len(cells)),
         "label_yes_ratio": percent(gold_yes, len(cells)),
     }

@@ -117,11 +117,11 @@ def _item(
     word = str(answer[0] if isinstance(answer, list) and len(answer) == 1 else answer).strip().lower()
     if word not in words:
         raise DataError(f"{where}: answer {prompt['answer']!r}; expected one of {', '.join(words)}.")
-    image, cluster = _photo(folder, *shown) if group in COCO else _staged(folder, *shown)
+    image, cluster = _photo(folder, *shown) if group in COCO else _staged(folder, group, *shown)
     return Item(
         id=f"{group}/{row}",
         group=group,
-        cluster=f"{group}/{cluster}",
+        cluster=cluster,
         image=image,
         question=text[1],
         answer=word,
@@ -130,16 +130,16 @@ def _item(
 
 
 def _photo(folder: Path, where: str, row: Any) -> tuple[Path, str]:  # noqa: ANN401 - what JSON holds
-    """Picture of a COCO row, and the photo's id."""
+    """Picture of a COCO row, and the photo, which both COCO splits may ask about."""
     if not isinstance(row, list) or len(row) != 3 or type(row[0]) is not int:
         raise DataError(f"{where} is {row!r:.60}; expected [COCO image id, right caption, wrong caption].")
-    return folder / "data" / "val2017" / f"{row[0]:012d}.jpg", str(row[0])
+    return folder / "data" / "val2017" / f"{row[0]:012d}.jpg", f"photo {row[0]}"
 
 
-def _staged(folder: Path, where: str, row: Any) -> tuple[Path, str]:  # noqa: ANN401 - what JSON holds
+def _staged(folder: Path, group: str, where: str, row: Any) -> tuple[Path, str]:  # noqa: ANN401 - what JSON holds
     """Picture of a controlled row, and the pair of things that its set of four shows."""
     first, _, second = _things(where, row)
-    return image_path(folder, row["image_path"], where), f"{first}, {second}"
+    return image_path(folder, row["image_path"], where), f"{group}: {first}, {second}"
 
 
 def _things(where: str, row: Any) -> tuple[str, str, str]:  # noqa: ANN401 - what JSON holds
