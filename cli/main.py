@@ -8,6 +8,7 @@ from typing import NoReturn
 import typer
 
 from cli import cache, cache_move, evaluate, train
+from cli.compare import compare
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.pretrain import pretrain
@@ -31,6 +32,7 @@ app.command("train")(train.train)
 app.command("export")(train.export)
 app.command("eval")(evaluate.eval_)
 app.command("score")(evaluate.score)
+app.command("compare")(compare)
 app.command("generate")(evaluate.generate)
 app.command("demo")(demo)
 app.command("doctor")(doctor)

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from pipelines.comparison import ALL, Row
+from pipelines.comparison import ALL, Row, Side
 from pipelines.svg import Curve, interval, interval_axis, line_chart, signed, symmetric_range
 from viral.benchmarks.stats import format_p
 
@@ -27,22 +27,23 @@ class Panel:
 
 def interval_table(rows: Sequence[Row]) -> str:
     """Accuracies with their intervals, and the paired differences drawn on one axis."""
-    span = symmetric_range([bound for row in rows for bound in (row.comparison.low, row.comparison.high)])
+    span = symmetric_range([bound for row in rows for bound in row.interval])
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(row.benchmark, []).append(row)
+        groups.setdefault(row.title, []).append(row)
     bodies = "".join(_benchmark_rows(name, members, span) for name, members in groups.items())
     return f"""<table class="results">
 <thead><tr><th scope="col">Task</th><th scope="col">Questions</th><th scope="col">Chance</th>
 <th scope="col">Baseline</th><th scope="col">VIRAL</th><th scope="col">Difference</th>
 <td class="plot sides"><span>&#8592; baseline better</span><span>VIRAL better &#8594;</span></td>
-<th scope="col">McNemar</th></tr></thead>
+<th scope="col">Test</th></tr></thead>
 {bodies}
 <tfoot><tr><td colspan="6"></td><td class="plot">{interval_axis(span)}</td><td></td></tr></tfoot>
 </table>
-<p class="key">Accuracy in percent with its 95&#8239;% Wilson interval. Difference: VIRAL minus baseline on the same
-questions, with a 95&#8239;% paired bootstrap interval; <span class="dot solid"></span> significant,
-<span class="dot hollow"></span> not significant at 5&#8239;% by McNemar's exact test.</p>"""
+<p class="key">Scores with their 95&#8239;% intervals: Wilson's for accuracies, the bootstrap's for headlines.
+Difference: VIRAL minus baseline on the same questions, with a 95&#8239;% paired bootstrap interval;
+<span class="dot solid"></span> significant: 0 is outside, and the test (McNemar's for accuracies, the bootstrap's for
+headlines) rejects "no difference" at 5&#8239;%; <span class="dot hollow"></span> within noise.</p>"""
 
 
 def curves_figure(curves: Sequence[Curve], caption: str) -> str:
@@ -90,30 +91,21 @@ def _benchmark_rows(name: str, rows: Sequence[Row], span: tuple[float, float]) -
 
 
 def _row(row: Row, span: tuple[float, float]) -> str:
-    result = row.comparison
-    drawing = interval(
-        result.delta,
-        result.low,
-        result.high,
-        span,
-        solid=result.significant,
-        label=result.statement(row.task),
-    )
+    low, high = row.interval
+    drawing = interval(row.delta, low, high, span, solid=row.significant, label=row.statement(row.task))
+    chance = "&#8211;" if row.chance is None else f"{row.chance:.1f}"
     return f"""<tr{' class="total"' if row.task == ALL else ""}><th scope="row">{escape(row.task)}</th>
-<td data-label="Questions">{result.total:,}</td><td data-label="Chance">{row.chance:.1f}</td>
-<td data-label="Baseline">{_score(row.baseline, row.baseline_interval)}</td>
-<td data-label="VIRAL">{_score(row.viral, row.viral_interval)}</td>
-<td data-label="Difference">{signed(result.delta, 1)}
-<small>{signed(result.low, 1)} to {signed(result.high, 1)}</small></td><td class="plot">{drawing}</td>
-<td data-label="McNemar">{escape(format_p(result.p_value))}<small>{_significance(row)}</small></td></tr>"""
+<td data-label="Questions">{row.total:,}</td><td data-label="Chance">{chance}</td>
+<td data-label="Baseline">{_score(row.baseline)}</td>
+<td data-label="VIRAL">{_score(row.other)}</td>
+<td data-label="Difference">{signed(row.delta, 1)}
+<small>{signed(low, 1)} to {signed(high, 1)}</small></td><td class="plot">{drawing}</td>
+<td data-label="Test">{escape(format_p(row.p_value))}<small>{row.verdict}</small></td></tr>"""
 
 
-def _score(value: float, bounds: tuple[float, float]) -> str:
-    return f"{value:.1f}<small>{bounds[0]:.1f}&#8211;{bounds[1]:.1f}</small>"
-
-
-def _significance(row: Row) -> str:
-    return "significant" if row.comparison.significant else "not significant"
+def _score(side: Side) -> str:
+    low, high = side.interval
+    return f"{side.value:.1f}<small>{low:.1f}&#8211;{high:.1f}</small>"
 
 
 def _panel(panel: Panel, layer: int) -> str:

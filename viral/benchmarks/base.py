@@ -14,7 +14,8 @@ class Item:
     """One question about one image.
 
     `group` is the task or split that is scored on its own, `source` the picture collection. `options` holds
-    the texts of a multiple choice; a yes/no question has the two words themselves.
+    the texts of a multiple choice; a yes/no question has the two words themselves. Items of one `cluster` belong
+    together, and a bootstrap draws them together. By default an item is its own cluster.
     """
 
     id: str
@@ -24,6 +25,10 @@ class Item:
     answer: str
     options: tuple[str, ...]
     source: str = ""
+    cluster: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cluster", self.cluster or self.id)
 
     @property
     def chance(self) -> float:
