@@ -13,9 +13,10 @@ from viral.errors import UnknownNameError
 class Item:
     """One question about one image.
 
-    `group` is the task or split that is scored on its own, `source` the picture collection. `options` holds
-    the texts of a multiple choice; a yes/no question has the two words themselves. Items of one `cluster` belong
-    together, and a bootstrap draws them together. By default an item is its own cluster.
+    `group` is the task or split that is scored on its own, `subgroup` a finer division that a benchmark's rules
+    use, `source` the picture collection. `options` holds the texts of a multiple choice; a yes/no question has
+    the two words themselves. Items of one `cluster` belong together: a bootstrap draws them together, and some
+    benchmarks judge them together (a pair of MMVP, an image of MME). By default an item is its own cluster.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Item:
     answer: str
     options: tuple[str, ...]
     source: str = ""
+    subgroup: str = ""
     cluster: str = ""
 
     def __post_init__(self) -> None:
