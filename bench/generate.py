@@ -4,9 +4,9 @@
     python bench/generate.py --device cuda --student vicuna-7b --pictures 500 --questions 6 --batch-size 256
 
 Students are LLaVA-1.5-7B in miniature at its real 576 visual tokens (`scaled`), or of real size, with random weights;
-they hardly ever end a reply, so each has `--new` tokens. Pictures are 640 x 480 noise. Stages
-are timed by hooks: the tower, the prompt's pass through the LLM, its single tokens; the rest is waiting for pictures and
-the loop itself. All ways must give the same replies in fp32, which is checked.
+they hardly ever end a reply, so each has `--new` tokens. Pictures are 640 x 480 noise. Hooks time the stages: the
+tower, the prompt's pass through the LLM, its single tokens; the rest is waiting for pictures and the loop itself. All
+ways must give the same replies in fp32, which is checked.
 """
 
 import argparse
