@@ -37,7 +37,7 @@ def eval_(
         str, typer.Option(help="auto (float32 on a CPU, else float16), float32, bfloat16, float16.")
     ] = "auto",
     backend: Annotated[
-        str, typer.Option(help="transformers, or vllm (an extra; GPU only).")
+        str, typer.Option(help="transformers, or vllm (installed apart; GPU only).")
     ] = "transformers",
 ) -> None:
     """Ask a model the questions of benchmarks, score the replies, write replies.jsonl and scores.json."""

@@ -8,6 +8,7 @@ from typing import NoReturn
 import typer
 
 from cli import analyze, cache, cache_move, evaluate, train
+from cli.compare import compare
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.microworld import microworld
@@ -35,6 +36,7 @@ app.command("train")(train.train)
 app.command("export")(train.export)
 app.command("eval")(evaluate.eval_)
 app.command("score")(evaluate.score)
+app.command("compare")(compare)
 app.command("generate")(evaluate.generate)
 app.command("report")(report)
 app.command("demo")(demo)

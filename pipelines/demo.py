@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.cache_build import build_cache
 from pipelines.cache_request import CacheRequest
-from pipelines.comparison import Row, compare_replies
+from pipelines.comparison import Row, compare_runs
 from pipelines.demo_report import demo_report
 from pipelines.evaluate import generate_replies
 from pipelines.recipes import get_recipe
@@ -143,17 +143,12 @@ def _train(out: Path, kind: str, config: TrainConfig) -> None:
 
 def _evaluate(out: Path) -> list[Row]:
     data, results = out / "benchmarks", out / "results"
-    replies = {
-        kind: generate_replies(
+    for kind in KINDS:
+        generate_replies(
             str(_model(out, kind)), BENCHMARKS, data, results / kind, profile=PROFILE, batch_size=64
         )
-        for kind in KINDS
-    }
-    rows: list[Row] = []
-    for name in BENCHMARKS:
-        baseline, viral = (replies[kind][name] for kind in KINDS)
-        rows += compare_replies(name, data, baseline, viral, profile=PROFILE)
-    return rows
+    baseline, viral = ([results / kind] for kind in KINDS)
+    return compare_runs(baseline, viral, data, BENCHMARKS, PROFILE)
 
 
 def _items(out: Path) -> Packed:

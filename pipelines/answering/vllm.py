@@ -1,4 +1,4 @@
-"""The optional backend vLLM (`pip install viral[vllm]`), for plain Hugging Face LLaVA folders on a GPU.
+"""The optional backend vLLM, for plain Hugging Face LLaVA folders on a GPU. Written against 0.33.0, never run.
 
 Pictures are squared here, and prompts turned into token ids, so that both are those of the default backend; vLLM puts
 the block of visual tokens in the place of one image token, and resizes a square of the tower's size to itself.
@@ -32,7 +32,9 @@ def _check(model: str, device: "torch.device") -> None:
     if device.type != "cuda":
         raise ConfigError(f"The backend vllm needs a GPU, found {device}; use --backend transformers.")
     if importlib.util.find_spec("vllm") is None:
-        raise ConfigError("vLLM is not installed; pip install 'viral[vllm]', or use --backend transformers.")
+        raise ConfigError(
+            "vLLM is not installed (see docs/evaluation.md, Speed); use --backend transformers."
+        )
 
 
 def _load(model: str, device: "torch.device", dtype: str) -> Answer:

@@ -32,11 +32,11 @@ between them means a problem of format, not of sight.</p>"""
 
 
 def interval_table(rows: Sequence[Row], baseline: str, other: str) -> str:
-    """Accuracies of two models with their intervals, and the paired differences."""
-    span = symmetric_range([bound for row in rows for bound in (row.comparison.low, row.comparison.high)])
+    """Scores of two models with their intervals, and the paired differences."""
+    span = symmetric_range([100 * bound / row.maximum for row in rows for bound in row.interval])
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(row.benchmark, []).append(row)
+        groups.setdefault(row.title, []).append(row)
     bodies = "".join(
         _head(name) + "".join(_row(row, span, baseline, other) for row in members) + "</tbody>"
         for name, members in groups.items()
@@ -46,13 +46,15 @@ def interval_table(rows: Sequence[Row], baseline: str, other: str) -> str:
 <thead><tr><th scope="col">Task</th><th scope="col">Questions</th><th scope="col">Chance</th>
 <th scope="col" class="label">{first}</th><th scope="col" class="label">{second}</th><th scope="col">Difference</th>
 <td class="plot sides"><span>&#8592; {first} better</span><span>{second} better &#8594;</span></td>
-<th scope="col">McNemar</th></tr></thead>
+<th scope="col">Test</th></tr></thead>
 {bodies}
 <tfoot><tr><td colspan="6"></td><td class="plot">{interval_axis(span)}</td><td></td></tr></tfoot>
 </table>
-<p class="key">Accuracy in percent with its 95&#8239;% Wilson interval. Difference: {second} minus {first} on the same
-questions, with a 95&#8239;% paired bootstrap interval; <span class="dot solid"></span> significant,
-<span class="dot hollow"></span> within noise: not significant at 5&#8239;% by McNemar's exact test.</p>"""
+<p class="key">Scores with their 95&#8239;% intervals: Wilson's for accuracies, the bootstrap's for headlines.
+Difference: {second} minus {first} on the same questions, with a 95&#8239;% paired bootstrap interval, drawn in percent
+of the score's maximum; <span class="dot solid"></span> significant: 0 is outside, and the test (McNemar's for
+accuracies, the bootstrap's for headlines) rejects "no difference" at 5&#8239;%; <span class="dot hollow"></span> within
+noise.</p>"""
 
 
 def _head(title: str) -> str:
@@ -60,31 +62,24 @@ def _head(title: str) -> str:
 
 
 def _row(row: Row, span: tuple[float, float], baseline: str, other: str) -> str:
-    result = row.comparison
+    low, high = row.interval
+    unit = row.maximum / 100
     drawing = interval(
-        result.delta,
-        result.low,
-        result.high,
-        span,
-        solid=result.significant,
-        label=result.statement(row.task),
+        row.delta / unit, low / unit, high / unit, span, solid=row.significant, label=row.statement(row.task)
     )
-    kinds = ["total"] * (row.task == ALL) + ["noise"] * (not result.significant)
+    kinds = ["total"] * (row.task == ALL) + ["noise"] * (not row.significant)
+    chance = "&#8211;" if row.chance is None else f"{row.chance:.1f}"
     return f"""<tr class="{" ".join(kinds)}"><th scope="row">{html(row.task)}</th>
-<td data-label="Questions">{result.total:,}</td><td data-label="Chance">{row.chance:.1f}</td>
-<td data-label="{html(baseline)}">{_score(row.baseline, row.baseline_interval)}</td>
-<td data-label="{html(other)}">{_score(row.viral, row.viral_interval)}</td>
-<td class="delta" data-label="Difference">{signed(result.delta, 1)}
-<small>{signed(result.low, 1)} to {signed(result.high, 1)}</small></td><td class="plot">{drawing}</td>
-<td data-label="McNemar">{html(format_p(result.p_value))}<small>{_meaning(row)}</small></td></tr>"""
+<td data-label="Questions">{row.total:,}</td><td data-label="Chance">{chance}</td>
+<td data-label="{html(baseline)}">{_score(row.baseline.value, row.baseline.interval)}</td>
+<td data-label="{html(other)}">{_score(row.other.value, row.other.interval)}</td>
+<td class="delta" data-label="Difference">{signed(row.delta, 1)}
+<small>{signed(low, 1)} to {signed(high, 1)}</small></td><td class="plot">{drawing}</td>
+<td data-label="Test">{html(format_p(row.p_value))}<small>{row.verdict}</small></td></tr>"""
 
 
 def _score(value: float, bounds: Sequence[float]) -> str:
     return f"{value:.1f}<small>{bounds[0]:.1f}&#8211;{bounds[1]:.1f}</small>"
-
-
-def _meaning(row: Row) -> str:
-    return "significant" if row.comparison.significant else "within noise"
 
 
 def _benchmark_scores(name: str, scores: Mapping[str, Mapping[str, dict[str, Any]]], tasks: bool) -> str:
@@ -108,7 +103,7 @@ def _cells(head: str, entries: Mapping[str, Any], show: Callable[[dict[str, Any]
 
 def _headline(entry: dict[str, Any]) -> str:
     headline, unread, other = entry["headline"], entry["unparsed"]["count"], entry["diagnostic"]
-    value, maximum = headline.get("value", headline.get("percent")), headline.get("maximum", 100)
+    value, maximum = headline["value"], headline["maximum"]
     shown = "not defined" if value is None else f"<strong>{value:.1f}</strong>"
     return (
         f"{shown}{'' if maximum == 100 else f' of {maximum:,}'}<small>{unread:,} of {entry['scored']:,} unread</small>"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipelines.comparison import ALL, Row
+from pipelines.comparison import ALL, HEADLINE, Row
 from pipelines.score_table import aligned
 from viral.benchmarks.stats import SIGNIFICANCE, format_p
 
@@ -12,9 +12,9 @@ def verdict(rows: Sequence[Row], subject: str, contrast: str) -> str:
 
     `contrast` ends the sentence "No significant difference between ...".
     """
-    totals = [row for row in rows if row.task == ALL and row.comparison.significant]
-    better = [row.benchmark for row in totals if row.comparison.delta > 0]
-    worse = [row.benchmark for row in totals if row.comparison.delta < 0]
+    totals = [row for row in rows if row.task == ALL and row.significant]
+    better = [row.title for row in totals if row.delta > 0]
+    worse = [row.title for row in totals if row.delta < 0]
     sentences = [
         f"{subject} scored significantly {direction} on {' and '.join(names)}."
         for direction, names in (("higher", better), ("lower", worse))
@@ -25,13 +25,17 @@ def verdict(rows: Sequence[Row], subject: str, contrast: str) -> str:
 
 def evidence(rows: Sequence[Row]) -> list[str]:
     """One statement per whole benchmark: difference, interval, p-value, significant or not."""
-    return [row.comparison.statement(row.benchmark) for row in rows if row.task == ALL]
+    return [row.statement(row.title) for row in rows if row.task == ALL]
 
 
 def caveats(rows: Sequence[Row]) -> list[str]:
     """What a table of differences between two trained models cannot say."""
-    tasks = [row for row in rows if row.task != ALL]
-    blind = [f"{row.benchmark} {row.task}" for row in tasks if row.baseline_interval[0] <= row.chance]
+    tasks = [row for row in rows if row.task not in (ALL, HEADLINE)]
+    blind = [
+        f"{row.title} {row.task}"
+        for row in tasks
+        if row.chance is not None and row.baseline.interval[0] <= row.chance
+    ]
     guessing = [
         f"On {len(blind)} of {len(tasks)} tasks the baseline cannot be told from guessing ({', '.join(blind)}); a "
         "comparison there says nothing about seeing."
@@ -48,7 +52,7 @@ def caveats(rows: Sequence[Row]) -> list[str]:
 def markdown_table(rows: Sequence[Row]) -> str:
     """The accuracy table as aligned Markdown, for a terminal or a pull request."""
     cells: list[tuple[str, ...]] = [
-        ("benchmark", "task", "chance", "baseline", "VIRAL", "difference", "p", "significant"),
+        ("benchmark", "score", "chance", "baseline", "VIRAL", "difference", "p", "verdict"),
         *(_markdown_cells(row) for row in rows),
     ]
     header, *body = [f"| {line} |" for line in aligned(cells, left=2, separator=" | ", keep_width=True)]
@@ -57,14 +61,16 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def _markdown_cells(row: Row) -> tuple[str, ...]:
-    result = row.comparison
+    low, high = row.interval
     return (
-        row.benchmark,
+        row.title,
         row.task,
-        f"{row.chance:.1f}",
-        f"{row.baseline:.1f} [{row.baseline_interval[0]:.1f}, {row.baseline_interval[1]:.1f}]",
-        f"{row.viral:.1f} [{row.viral_interval[0]:.1f}, {row.viral_interval[1]:.1f}]",
-        f"{result.delta:+.1f} [{result.low:+.1f}, {result.high:+.1f}]",
-        format_p(result.p_value).removeprefix("p ").removeprefix("= "),
-        "yes" if result.significant else "no",
+        "-" if row.chance is None else f"{row.chance:.1f}",
+        *(
+            f"{side.value:.1f} [{side.interval[0]:.1f}, {side.interval[1]:.1f}]"
+            for side in (row.baseline, row.other)
+        ),
+        f"{row.delta:+.1f} [{low:+.1f}, {high:+.1f}]",
+        format_p(row.p_value).removeprefix("p ").removeprefix("= "),
+        row.verdict,
     )

@@ -6,8 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from viral.benchmarks.stats import bootstrap, compare, format_p, mcnemar, wilson
-from viral.errors import DataError
+from viral.benchmarks.stats import (
+    format_p,
+    holm,
+    mcnemar,
+    over_seeds,
+    percentile_interval,
+    sign_p,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 10), (1, 10), (5, 10), (10, 10), (817, 1438), (1, 1)])
@@ -44,56 +51,51 @@ def test_mcnemar_by_hand():
     assert mcnemar(2000, 1000) < 1e-60
 
 
-def rights(pattern: str) -> dict[str, bool]:
-    return {str(index): mark == "1" for index, mark in enumerate(pattern)}
+def test_holm_by_hand():
+    # Sorted 0.01, 0.02, 0.03, 0.04 -> times 4, 3, 2, 1, and never less than the one before.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([0.03]) == [0.03]
+    assert holm([]) == []
 
 
-def test_compare_counts_pairs():
-    result = compare(rights("1100110000"), rights("1111100000"))
-    assert (result.total, result.fixed, result.broken) == (10, 2, 1)
-    assert result.delta == pytest.approx(10.0)
-    assert result.low <= result.delta <= result.high
-    assert result.p_value == 1.0
-    assert not result.significant
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_lies_between_the_raw_values_and_bonferroni_and_keeps_their_order(p_values):
+    adjusted = holm(p_values)
+    for raw, mended in zip(p_values, adjusted, strict=True):
+        assert raw <= mended <= min(1.0, len(p_values) * raw) + 1e-12 or mended == max(adjusted)
+    order = np.argsort(p_values, kind="stable")
+    assert np.all(np.diff(np.array(adjusted)[order]) >= 0)
 
 
-def test_the_bootstrap_is_that_of_drawing_items():
-    marks = np.array([1] * 60 + [-1] * 30 + [0] * 110)
-    drawn = np.random.default_rng(1).choice(marks, size=(20_000, 200)).mean(axis=1)
-    low, high = bootstrap(200, 60, 30, seed=0, draws=20_000)
-    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.006)
+def test_one_seed_adds_no_noise_and_several_add_students():
+    draws = np.random.default_rng(0).normal(size=(200_000, 3))
+    rng = np.random.default_rng(1)
+    assert np.array_equal(over_seeds(draws[:, :1], [5.0], rng), draws[:, 0])
+    seeds = [1.0, 2.0, 6.0]
+    nothing = np.zeros((200_000, 3))
+    low, high = percentile_interval(over_seeds(nothing, seeds, rng))
+    expected = scipy_stats.t.interval(0.95, 2, loc=0, scale=scipy_stats.sem(seeds))
+    assert (low, high) == pytest.approx(expected, rel=0.03)
 
 
-def test_equal_models_have_an_interval_of_width_zero():
-    result = compare(rights("1010"), rights("1010"))
-    assert (result.delta, result.low, result.high, result.p_value) == (0.0, 0.0, 0.0, 1.0)
+def test_equal_seeds_add_nothing():
+    draws = np.random.default_rng(0).normal(size=(50, 2))
+    moved = over_seeds(draws, [3.0, 3.0], np.random.default_rng(1))
+    assert np.allclose(moved, draws.mean(axis=1))
 
 
-@given(st.permutations(range(12)))
-def test_the_order_of_items_does_not_matter(order):
-    first, second = rights("110010101011"), rights("011010111001")
-    keys = [str(index) for index in order]
-    assert compare(
-        {key: first[key] for key in keys}, {key: second[key] for key in reversed(keys)}
-    ) == compare(first, second)
+def test_undefined_draws_do_not_count():
+    draws = np.array([np.nan, *np.linspace(0, 1, 41)])
+    assert percentile_interval(draws) == pytest.approx((0.025, 0.975))
+    assert sign_p(draws) == pytest.approx(2 * 2 / 42)
 
 
-def test_only_the_same_items_can_be_compared():
-    with pytest.raises(DataError, match="found 3 and 4, 3 in common"):
-        compare(rights("110"), rights("1101"))
-    with pytest.raises(DataError, match="same items"):
-        compare({}, {})
-
-
-def test_statements_say_whether_it_is_noise():
-    better = compare(rights("0" * 40 + "1" * 60), rights("1" * 100))
-    assert (
-        better.statement("Count")
-        == f"Count +40.0 points [+{better.low:.1f}, +{better.high:.1f}], p < 0.001, significant at 5 %"
-    )
-    noise = compare(rights("0" * 4 + "1" * 96), rights("1" * 98 + "00"))
-    assert noise.statement().endswith("p = 0.688, not significant at 5 %")
-    assert noise.statement().startswith("difference +2.0 points [-")
+def test_p_values_of_the_bootstrap_are_those_of_its_signs():
+    assert sign_p(np.ones(999)) == pytest.approx(2 / 1000)
+    assert sign_p(np.array([-1.0, 1.0] * 50)) == 1.0
+    assert sign_p(np.array([-1.0] * 10 + [1.0] * 989)) == pytest.approx(22 / 1000)
+    assert sign_p(np.zeros(100)) == 1.0
 
 
 def test_p_values_are_not_printed_as_zero():

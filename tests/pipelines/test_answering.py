@@ -133,7 +133,7 @@ def test_every_backend_tries_a_batch_on_a_gpu():
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
 def test_vllm_that_is_not_installed_is_one_line(llava_dir):
-    with pytest.raises(ConfigError, match=r"vLLM is not installed; .*--backend transformers"):
+    with pytest.raises(ConfigError, match=r"vLLM is not installed .*--backend transformers"):
         get_backend("vllm").check(str(llava_dir), torch.device("cuda"))
 
 

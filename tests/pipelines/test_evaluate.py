@@ -213,12 +213,12 @@ def test_comparison_rows(data, tmp_path):
     right = worlds.write_lines(tmp_path / "a.jsonl", [{"id": i.id, "reply": i.answer} for i in items])
     wrong = worlds.write_lines(tmp_path / "b.jsonl", [{"id": i.id, "reply": "?"} for i in items])
     rows = compare_replies("cvbench", data, wrong, right)
-    assert [row.task for row in rows] == ["count", "relation", ALL]
-    assert [row.comparison.total for row in rows] == [6, 4, 10]
-    assert rows[0].chance == pytest.approx(100 * (1 / 4 + 1 / 3) / 2)
-    assert (rows[2].baseline, rows[2].viral, rows[2].comparison.delta) == (0.0, 100.0, 100.0)
-    assert rows[2].comparison.significant
-    assert rows[2].viral_interval == (pytest.approx(72.2, abs=0.1), 100.0)
+    assert [row.task for row in rows] == ["headline", "count", "relation", ALL]
+    assert [row.total for row in rows] == [10, 6, 4, 10]
+    assert rows[1].chance == pytest.approx(100 * (1 / 4 + 1 / 3) / 2)
+    assert (rows[3].baseline.value, rows[3].other.value, rows[3].delta) == (0.0, 100.0, 100.0)
+    assert rows[3].significant
+    assert rows[3].other.interval == (pytest.approx(72.2, abs=0.1), 100.0)
 
 
 def test_one_question(data, llava_dir):

@@ -1,18 +1,14 @@
-"""Is a difference real? Intervals for one score and paired tests for two models on the same items."""
+"""Is a difference real? Intervals for one score, tests and intervals for two models on the same items."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-
-from viral.errors import DataError
 
 Z_95 = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""
 
 SIGNIFICANCE = 0.05
-BOOTSTRAP_DRAWS = 10_000
 
 
 def wilson(correct: int, total: int, z: float = Z_95) -> tuple[float, float]:
@@ -37,73 +33,41 @@ def mcnemar(fixed: int, broken: int) -> float:
     return min(1.0, 2 * tail / (1 << changed))
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two models on the same items. `fixed`: only the second is right; `broken`: only the first.
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for being several (Holm 1979): comparable with 5 % each, whatever their dependence."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
 
-    `delta`, `low`, `high`: accuracy difference in percentage points with its 95 % paired bootstrap interval;
-    `p_value` by McNemar's exact test.
+
+def over_seeds(draws_BS: np.ndarray, values_S: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """What the mean over training seeds could have been with other items [B] and, of several seeds, with others.
+
+    The items' part is a bootstrap: `draws` are scores on items drawn anew. The seeds' part is Student's: too few
+    are trained to draw from. A seed's own luck with the items is in both, which errs on the safe side.
     """
-
-    total: int
-    fixed: int
-    broken: int
-    delta: float
-    low: float
-    high: float
-    p_value: float
-
-    @property
-    def significant(self) -> bool:
-        """Whether McNemar's test rejects "no difference" at 5 %."""
-        return self.p_value < SIGNIFICANCE
-
-    def statement(self, name: str = "difference") -> str:
-        """The comparison as a sentence part."""
-        verdict = "significant" if self.significant else "not significant"
-        return (
-            f"{name} {self.delta:+.1f} points [{self.low:+.1f}, {self.high:+.1f}], "
-            f"{format_p(self.p_value)}, {verdict} at 5 %"
-        )
+    mean_B, number = draws_BS.mean(axis=1), len(values_S)
+    if number == 1:
+        return mean_B
+    error = np.std(values_S, ddof=1) / math.sqrt(number)
+    moved: np.ndarray = mean_B + error * rng.standard_t(number - 1, size=len(mean_B))
+    return moved
 
 
-def compare(
-    first: Mapping[str, bool], second: Mapping[str, bool], *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS
-) -> Comparison:
-    """Compare item-level correctness (item id -> right?) of two models, item by item.
-
-    Raises:
-        DataError: the two do not cover the same items, or there are none.
-    """
-    if first.keys() != second.keys() or not first:
-        raise DataError(
-            f"A paired comparison needs the same items on both sides; found {len(first)} and {len(second)}, "
-            f"{len(first.keys() & second.keys())} in common. Score both models on the same data."
-        )
-    total = len(first)
-    fixed = sum(second[key] and not first[key] for key in first)
-    broken = sum(first[key] and not second[key] for key in first)
-    low, high = bootstrap(total, fixed, broken, seed=seed, draws=draws)
-    return Comparison(
-        total=total,
-        fixed=fixed,
-        broken=broken,
-        delta=100 * (fixed - broken) / total,
-        low=100 * low,
-        high=100 * high,
-        p_value=mcnemar(fixed, broken),
-    )
-
-
-def bootstrap(total: int, fixed: int, broken: int, *, seed: int, draws: int) -> tuple[float, float]:
-    """95 % percentile interval of (fixed - broken) / total when items are drawn anew with replacement.
-
-    Resampled counts of fixed, broken and unchanged items are multinomial, so no item is drawn one by one.
-    """
-    shares = [fixed / total, broken / total, (total - fixed - broken) / total]
-    counts = np.random.default_rng(seed).multinomial(total, shares, size=draws)
-    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / total, [0.025, 0.975])
+def percentile_interval(draws_B: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of bootstrap draws; undefined ones (NaN) do not count."""
+    low, high = np.nanquantile(draws_B, [0.025, 0.975])
     return float(low), float(high)
+
+
+def sign_p(draws_B: np.ndarray) -> float:
+    """Two-sided p-value of "no difference" from bootstrap draws of a difference, at least 2 / (draws + 1)."""
+    known = draws_B[np.isfinite(draws_B)]
+    least = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    return min(1.0, 2 * (least + 1) / (len(known) + 1))
 
 
 def format_p(p_value: float) -> str:

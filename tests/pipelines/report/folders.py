@@ -14,7 +14,7 @@ from pipelines.replies import ReplyLog
 from pipelines.scores_file import add_scores
 from pipelines.training.config import with_overrides, write_config
 from pipelines.training.folder import CONFIG, METRICS
-from viral.benchmarks import Item, get_benchmark, load_items, prompt
+from viral.benchmarks import Item, get_benchmark, get_profile, load_items, prompt
 from viral.microworld.benchmarks import write_benchmarks
 
 
@@ -46,9 +46,10 @@ def write_evaluation(
     for name in names:
         spec = get_benchmark(name)
         maker = {"model": str(folder), "weights": "ab" * 32, "dtype": "float32"}
-        log = ReplyLog(folder / name, describe(spec, data, profile) | maker)
+        items, template = load_items(spec, data, profile), get_profile(profile).template
+        log = ReplyLog(folder / name, describe(spec, items, profile, template) | maker)
         with log:
-            for index, item in enumerate(load_items(spec, data, profile)):
+            for index, item in enumerate(items):
                 log.add(item.id, reply(index, item), prompt(spec, item, profile))
         add_scores(folder, {name: score(name, data, log.path)})
     return folder

@@ -3,12 +3,13 @@
 import base64
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.comparison import ALL, Row
+from pipelines.comparison import ALL, Row, accuracy_row
 from pipelines.report.demo_page import (
     CacheFacts,
     DemoReport,
@@ -23,23 +24,24 @@ from pipelines.report.pictures import lossless
 from pipelines.report.svg import Curve
 from pipelines.report.words import markdown_table
 from tests.pipelines.report.html import Page, check_self_contained
-from viral.benchmarks.stats import compare, wilson
+from viral.benchmarks import Item
 
 
 def row(benchmark: str, task: str, before: str, after: str) -> Row:
-    first, second = ({str(i): mark == "1" for i, mark in enumerate(side)} for side in (before, after))
-    sides = [
-        (100 * sum(side.values()) / len(side), tuple(100 * b for b in wilson(sum(side.values()), len(side))))
-        for side in (first, second)
+    items = [
+        Item(id=str(i), group=task, image=Path(), question="", answer="a", options=("a", "b"))
+        for i in range(len(before))
     ]
-    return Row(benchmark, task, 50.0, *sides[0], *sides[1], compare(first, second))
+    return accuracy_row(
+        benchmark, task, items, np.array([[mark == "1" for mark in side] for side in (before, after)])
+    )
 
 
 ROWS = [
-    row("CV-Bench 2D", "count", "0" * 30 + "1" * 30, "1" * 60),
-    row("CV-Bench 2D", ALL, "0" * 30 + "1" * 70, "1" * 99 + "0"),
-    row("POPE", "random", "1010", "1001"),
-    row("POPE", ALL, "10101", "10011"),
+    row("cvbench", "count", "0" * 30 + "1" * 30, "1" * 60),
+    row("cvbench", ALL, "0" * 30 + "1" * 70, "1" * 99 + "0"),
+    row("pope", "random", "1010", "1001"),
+    row("pope", ALL, "10101", "10011"),
 ]
 
 
@@ -109,7 +111,7 @@ def test_the_page_says_what_it_must(report):
         "This is a micro-world",
         "significantly higher on CV-Bench 2D.",
         "POPE +0.0 points",
-        "not significant at 5 %",
+        "within noise",
         "One training seed each",
         "4 comparisons are made",
         "A step with alignment took 1.020 times the baseline step",
@@ -130,7 +132,7 @@ def test_the_step_time_is_worded_by_the_facts(report):
 
 def test_verdict():
     better, noise = ROWS[1], ROWS[3]
-    worse = row("POPE", ALL, "1" * 99 + "0", "0" * 30 + "1" * 70)
+    worse = row("pope", ALL, "1" * 99 + "0", "0" * 30 + "1" * 70)
     assert (
         demo_verdict([better, noise]) == "Training with alignment scored significantly higher on CV-Bench 2D."
     )
@@ -146,8 +148,8 @@ def test_markdown_table_is_aligned_and_complete():
     assert len({tuple(i for i, c in enumerate(line) if c == "|") for line in lines}) == 1
     assert set(lines[1]) == {"|", "-"}
     assert "| CV-Bench 2D | count" in lines[2]
-    assert lines[2].endswith("| < 0.001 |         yes |")
-    assert lines[4].endswith("|   1.000 |          no |")
+    assert lines[2].endswith("| < 0.001 |  significant |")
+    assert lines[4].endswith("|   1.000 | within noise |")
 
 
 def test_the_report_is_published_whole(report, tmp_path):

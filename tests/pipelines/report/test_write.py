@@ -159,9 +159,9 @@ def test_profiles_and_data_must_be_the_same(results, world, tmp_path: Path):
     with pytest.raises(ConfigError, match="mixes the profiles"):
         write_report([other], tmp_path / "r.html", world)
     elsewhere = write_world(tmp_path / "elsewhere")
-    with (elsewhere / "cvbench/test_2d.jsonl").open("a") as file:
-        file.write("\n")
-    with pytest.raises(DataError, match="answers cvbench files other than those"):
+    asked = elsewhere / "cvbench/test_2d.jsonl"
+    asked.write_text(asked.read_text().replace("How many", "Just how many", 1))
+    with pytest.raises(DataError, match="answers cvbench questions other than those"):
         write_report([results / "baseline"], tmp_path / "r.html", elsewhere)
     assert not (tmp_path / "r.html").exists()
 
