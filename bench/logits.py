@@ -2,8 +2,8 @@
 
     python bench/logits.py [--positions 2048] [--vocab 151936] [--width 896] [--rounds 3] [--device cpu]
 
-The head is random and frozen, hidden states are fp32, the default sizes those of Qwen2.5-0.5B. Each way runs in a process
-of its own, for a process remembers its peak; memory is what the loss adds to it, time the best of the rounds.
+The head is random and frozen, hidden states are fp32, the default sizes those of Qwen2.5-0.5B. Each way runs in a
+process of its own, for a process remembers its peak; memory is what the loss adds to it, time the best of the rounds.
 """
 
 import argparse
@@ -50,7 +50,9 @@ def measure(given: argparse.Namespace) -> None:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     added = (peak(device) - before) / 1e9
-    print(f"{given.at_once:>6} at once: {added:.2f} GB, {min(seconds):.1f} s, loss {float(loss.detach()):.6f}")
+    print(
+        f"{given.at_once:>6} at once: {added:.2f} GB, {min(seconds):.1f} s, loss {float(loss.detach()):.6f}"
+    )
 
 
 def peak(device: torch.device) -> int:

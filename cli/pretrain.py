@@ -45,9 +45,7 @@ def pretrain(
         settings=settings or [], recipe=recipe, config=config, output=output, resume=resume, log=log or []
     )
     if dry_run:
-        print_estimate(
-            command.pretraining(), [], vision_cache, ranks=ranks, tflops=tflops, as_json=as_json
-        )
+        print_estimate(command.pretraining(), [], vision_cache, ranks=ranks, tflops=tflops, as_json=as_json)
         return
     with interruptible():
         projector = pretrain_command(command, vision_cache)

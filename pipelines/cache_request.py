@@ -96,7 +96,9 @@ class CacheRequest:
                 f"Teacher {spec.name!r} gives features whose length matters; codec {self.codec} keeps their direction "
                 "only. Use --codec fp16 or bf16."
             )
-        return load_teacher(spec, self.weights, self.profile, self.device or "auto", self.dtype, self.grid, self.square)
+        return load_teacher(
+            spec, self.weights, self.profile, self.device or "auto", self.dtype, self.grid, self.square
+        )
 
     def rejects_allowed(self, num_images: int) -> int:
         """How many of the images may be rejected before the build fails."""
@@ -115,7 +117,7 @@ class CacheRequest:
 
 
 def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
-    """`wanted` for a store that is there: teacher, profile, dtype, grid, square, kind of keys, codec and layout are its own.
+    """`wanted` for a store that is there: teacher, profile, dtype, grid, square, keys, codec and layout are its own.
 
     Weights stay those of `wanted`, but for random ones, which need not be named.
 

@@ -102,7 +102,15 @@ def generate_replies(
 
         student = load_model(model, device=str(where), dtype=str(maker["dtype"]))
         for benchmark in unfinished:
-            _answer(student, benchmark, items_of[benchmark.name], logs[benchmark.name], profile, template, batch_size)
+            _answer(
+                student,
+                benchmark,
+                items_of[benchmark.name],
+                logs[benchmark.name],
+                profile,
+                template,
+                batch_size,
+            )
     return {name: log.path for name, log in logs.items()}
 
 
@@ -194,7 +202,13 @@ def generate_one(
 
 
 def _answer(
-    student: "Student", benchmark: Benchmark, items: list[Item], log: ReplyLog, profile: str, template: str, batch_size: int
+    student: "Student",
+    benchmark: Benchmark,
+    items: list[Item],
+    log: ReplyLog,
+    profile: str,
+    template: str,
+    batch_size: int,
 ) -> None:
     from viral.mllm.generate import Question, generate
 

@@ -90,9 +90,15 @@ def test_a_teacher_that_runs_along_trains_the_same_head(bare):
 
 def test_a_teacher_that_runs_along_takes_its_memory_and_operations(config, world):
     from pipelines.training.caches import needs_teacher
-    from pipelines.training.setup import _teachers, build_student
+    from pipelines.training.modules import build_student
+    from pipelines.training.setup import _teachers
 
-    settings = {"align.teacher": "micro", "align.online": True, "also.own.teacher": "tower", "also.own.layer": 2}
+    settings = {
+        "align.teacher": "micro",
+        "align.online": True,
+        "also.own.teacher": "tower",
+        "also.own.layer": 2,
+    }
     online = with_overrides(config, settings).resolved()
     found, cached = figures(online, None), figures(with_overrides(online, {"align.online": False}), None)
     student = build_student(online.model, device="cpu", dtype="float32", seed=0)

@@ -79,8 +79,12 @@ def test_what_cannot_be_online(config):
 def test_it_sees_the_students_squares(config, world, tmp_path: Path):
     """Those of `crop`, too, as does a cache that was built so."""
     crop = with_overrides(config, {**MICRO, "data.image_mode": "crop"})
-    online, padded = (with_overrides(made, {"align.online": True}) for made in (crop, with_overrides(config, MICRO)))
-    cache = build(tmp_path / "cache", world["images"], None, vfm="micro", codec="fp16", dtype=None, square="crop")
+    online, padded = (
+        with_overrides(made, {"align.online": True}) for made in (crop, with_overrides(config, MICRO))
+    )
+    cache = build(
+        tmp_path / "cache", world["images"], None, vfm="micro", codec="fp16", dtype=None, square="crop"
+    )
     from_cache = one_step(crop, cache, None)[0][0]
     assert one_step(online, None, None)[0][0] == pytest.approx(from_cache, abs=1e-4)
     assert one_step(padded, None, None)[0][0] != pytest.approx(from_cache, abs=1e-4)

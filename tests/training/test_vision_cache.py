@@ -123,7 +123,7 @@ def test_the_tower_is_not_in_memory(config, world, tower):
 
 @pytest.mark.parametrize("kind", families.TOWERS)
 def test_every_kind_of_tower_in_parts_and_in_a_llava(config, world, tmp_path: Path, kind):
-    from pipelines.training.setup import build_student
+    from pipelines.training.modules import build_student
 
     parts = families.with_parts(config, tmp_path, "llama", kind)
     parts = with_overrides(parts, {"precision": "bf16", "align.objective": "none"})
@@ -180,7 +180,9 @@ def test_stage_one_from_features_of_cropped_images(config, world, tmp_path: Path
     assert done.exit_code == 0, done.output
     losses = [[line["loss"] for line in read_metrics(tmp_path / name)] for name in ("run", "pixels")]
     assert losses[0] == losses[1]
-    said = CliRunner().invoke(app, [*words, "--vision-cache", str(vision), "--dry-run", "--tflops", "1"]).output
+    said = (
+        CliRunner().invoke(app, [*words, "--vision-cache", str(vision), "--dry-run", "--tflops", "1"]).output
+    )
     assert "vision cache  no tower" in said
     padded = build(tmp_path / "padded", world["images"], parts.model.tower)
     with pytest.raises(CacheMismatchError, match="build the cache with `--square crop`, or set"):

@@ -21,7 +21,9 @@ def qwen(config, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("qwen")
     parts = families.with_parts(config, root, "qwen2", "clip")
     train(
-        with_overrides(parts, {"align.objective": "none", "optim.max_steps": 1}), cache=None, output=root / "run"
+        with_overrides(parts, {"align.objective": "none", "optim.max_steps": 1}),
+        cache=None,
+        output=root / "run",
     )
     return root / "run"
 
@@ -32,7 +34,7 @@ def test_a_run_its_checkpoint_and_its_export_are_asked_as_trained(qwen, tmp_path
         assert asked_template(str(model), "clean") == "qwen_2"
         assert asked_template(str(model), "paper") == "qwen_2"  # the release has no other for it
     (exported / "viral.json").write_text("{")
-    with pytest.raises(WeightsError, match="viral.json is damaged .*export the run again"):
+    with pytest.raises(WeightsError, match=r"viral.json is damaged .*export the run again"):
         asked_template(str(exported), "clean")
     (exported / "viral.json").unlink()
     assert asked_template(str(exported), "clean") == "qwen_2"

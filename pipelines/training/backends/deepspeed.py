@@ -126,8 +126,8 @@ class DeepSpeedBackend(SingleBackend):
 def _unevenly_used(module: AlignedMllm) -> Iterator[tuple[torch.nn.Module, str]]:
     """Frozen children, by parent and name, that one rank may run more often than another, or not at all.
 
-    The tower needs images, the LLM's head labels, in one part or several. Were their weights sharded, the ranks that run
-    them would wait for the others to help gather them.
+    The tower needs images, the LLM's head labels, in one part or several. Were their weights sharded, the ranks that
+    run them would wait for the others to help gather them.
     """
     llm = module.core.language_model
     holder = next(part for part in module.mllm.modules() if "lm_head" in part._modules)
