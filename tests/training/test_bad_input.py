@@ -181,9 +181,8 @@ def test_half_a_character(config, world, tmp_path: Path):
 def test_an_output_that_cannot_be_made_is_known_at_once(config, world, tmp_path: Path):
     (tmp_path / "file").write_text("x")
     broken = with_overrides(config, {"model.llava": "/nowhere"})  # which is not even looked at
-    for output in (tmp_path / "file" / "run", Path("/proc/nowhere/run")):
-        with pytest.raises((ConfigError, OSError), match="cannot be made"):
-            train(broken, cache=world["cache"], output=output)
+    with pytest.raises(ConfigError, match=r"file/run cannot be made: .*file is no folder"):
+        train(broken, cache=world["cache"], output=tmp_path / "file" / "run")
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(config, world, tmp_path: Path):
