@@ -1,5 +1,7 @@
 """Read a file of named tensors without executing anything in it, and put them where they belong."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -29,6 +31,21 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     ):
         raise WeightsError(f"{path} is not a plain dictionary of tensors.")
     return tensors
+
+
+@contextmanager
+def writing_tensors(folder: Path) -> Iterator[None]:
+    """Around writing `.safetensors` files into `folder`: a disk that is full is an OSError, as for any other file.
+
+    Raises:
+        OSError: they could not be written.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"Cannot write into {folder}: {one_line(error)}.") from error
 
 
 def load_exactly(module: nn.Module, state: dict[str, torch.Tensor], source: str, what: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pipelines.training.config import TOWER, AlignConfig
+from pipelines.training.align_config import TOWER, AlignConfig
 from pipelines.training.inputs import describe_cache
 from pipelines.training.targets import Decoder, make_decoder, open_targets
 from stores import FeatureStore, open_store

@@ -4,7 +4,7 @@
                                   projector.safetensors                instead of it, if nothing else is trained
                                   alignment_head.safetensors           of the terms; absent where none has any
                                   optimizer.safetensors                AdamW moments by parameter name
-                                  trainer.json                         step, settings, SHA-256 of every other file
+                                  trainer.json                         step, settings, SHA-256 of the other files
     <run>/checkpoints/LATEST                                           name of the newest complete one
 
 Every backend and any number of ranks write and read this one layout: tensors are whole and go by their plain names.
@@ -32,7 +32,7 @@ from stores.publish import publish
 from viral.errors import ConfigError, WeightsError, one_line
 from viral.mllm.aligned import AlignedMllm
 from viral.mllm.trained import describe_adapter, trained_parts
-from viral.tensors import read_tensors
+from viral.tensors import read_tensors, writing_tensors
 
 LATEST, TERMS = "LATEST", "alignment_head.safetensors"
 OPTIMIZER, TRAINER = "optimizer.safetensors", "trainer.json"
@@ -175,17 +175,28 @@ def _publish(
 ) -> None:
     partial = final.with_name(f"{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for file, tensors in parts.items():
-        (partial / file).parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / file)
-    describe_adapter(module.mllm, partial)
-    files = sorted(path for path in partial.rglob("*") if path.is_file())
-    digests = {path.relative_to(partial).as_posix(): _digest(path) for path in files}
-    record = {"step": step, "config": config.model_dump(mode="json"), "sha256": digests}
-    (partial / TRAINER).write_text(json.dumps(record, indent=1))
-    _sync_tree(partial)
+    try:
+        with writing_tensors(partial):
+            _write(partial, parts, step, module, config)
+        _sync_tree(partial)
+    except OSError:  # a disk that is full: make room for who resumes
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(final, ignore_errors=True)  # a resumed run reaches the same step with the same bytes
     partial.rename(final)
+
+
+def _write(
+    folder: Path, parts: dict[str, Tensors], step: int, module: AlignedMllm, config: TrainConfig
+) -> None:
+    for file, tensors in parts.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / file)
+    describe_adapter(module.mllm, folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+    record = {"step": step, "config": config.model_dump(mode="json"), "sha256": digests}
+    (folder / TRAINER).write_text(json.dumps(record, indent=1))
 
 
 def verify(checkpoint: Path, *, optimizer: bool = True) -> int:

@@ -2,14 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    StrictFloat,
     StrictInt,
     ValidationError,
     field_validator,
@@ -17,28 +14,19 @@ from pydantic import (
 )
 from torch import nn
 
+from pipelines.training.align_config import AlignConfig as AlignConfig
+from pipelines.training.align_config import Settings
 from viral.data.conversation import get_template
 from viral.data.sampler import get_grouping
 from viral.data.tiles import Tiling
 from viral.errors import ConfigError
 from viral.mllm.aligned import MAIN
-from viral.objectives import OBJECTIVES, get_objective
-
-TOWER = "tower"
-"""The teacher that needs no cache: the student's own vision tower."""
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 """torch's name of what the frozen weights are kept in, by precision."""
 
-Layer = StrictInt | StrictFloat
-"""Index of a block, or a fraction of the depth."""
 
-
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class ModelConfig(_Config):
+class ModelConfig(Settings):
     """Where the student comes from: one LLaVA folder, or the three parts LLaVA-1.5 starts stage two from.
 
     Each a local path or a hub id.
@@ -66,7 +54,7 @@ class ModelConfig(_Config):
         return self
 
 
-class DataConfig(_Config):
+class DataConfig(Settings):
     """Annotations, images and how they are batched."""
 
     annotations: Path | tuple[Path, ...] = Path("playground/llava_v1_5_mix665k.json")
@@ -81,7 +69,7 @@ class DataConfig(_Config):
     batch_size: int = Field(128, gt=0)
     """Samples per optimizer step over all ranks. The paper's 5.2K steps need 128; the release's 7B script has 32."""
     micro_batch_size: int = Field(8, gt=0)
-    num_workers: int = Field(4, ge=0)
+    num_workers: int = Field(4, ge=0, le=1024)
     grouping: str = "modality_length"
     """What shares a global batch: `none`, `length` or `modality_length`, LLaVA's and the paper's."""
     pack: bool = False
@@ -109,7 +97,7 @@ class DataConfig(_Config):
         return (self.annotations,) if isinstance(self.annotations, Path) else self.annotations
 
 
-class LoraSettings(_Config):
+class LoraSettings(Settings):
     """LoRA on every linear of the LLM's blocks (release, finetune_lora.sh)."""
 
     rank: int = Field(128, gt=0)
@@ -117,88 +105,7 @@ class LoraSettings(_Config):
     dropout: float = Field(0.05, ge=0, lt=1)
 
 
-class AlignConfig(_Config):
-    """One term beside the language loss (Eq. 5). What is None follows the objective or the profile."""
-
-    objective: str = "align"
-    """`none` is the baseline."""
-    teacher: str | None = None
-    """Whose features: a cached teacher's, or `tower` for the student's own. None: dinov2 (ross: flux-vae)."""
-    profile: Literal["paper", "release", "native"] = "paper"
-    """How the cached features must have been made; a cache of another profile is refused."""
-    weights: Literal["pretrained", "random"] = "pretrained"
-    """`random` accepts a teacher that knows nothing, for trials."""
-    online: bool | str = False
-    """Run the teacher in the training process instead of reading a cache of it; for comparison. A string names its
-    weights, as `viral cache build --weights` does."""
-    layer: Layer | list[Layer] | None = None
-    """Output of this block, counted from 1 (0 is the LLM's input), or of several; a float is a fraction of the depth.
-    None: 16 (ross: 1.0, the final normed states)."""
-    weight: float | None = Field(None, ge=0)
-    """None: 0.5 (ross: 1.0). Reinjection has no loss, hence no weight."""
-    averaging: Literal["image", "release"] | None = None
-    """Mean over the micro-batch's images, or over its samples with a single one. None: the first, except under
-    profile `release`. One setting for all terms: that of `align`."""
-    head_width: int = Field(2048, gt=0)
-    separate_heads: bool = False
-    """A head for each layer, instead of one for all."""
-    train_head: bool | None = None
-    """None: trained, except under profile `release`, whose head stays at its random start."""
-    use_head: bool | None = None
-    """relation: compare tokens behind a head, as in the paper, or hidden states. None: as in the profile."""
-    stop_gradient: bool = True
-    """align_projected: no gradient into the projector through the target."""
-    scope: Literal["image", "all"] | None = None
-    """reinject_post: visual tokens, as in the paper, or every token. None: as in the profile."""
-    adapter_init: Literal["zero", "random"] = "zero"
-    """reinject_pre: how its adapter starts."""
-    denoiser_width: int = Field(1024, gt=0)
-    denoiser_depth: int = Field(3, gt=0)
-    """ross: the transformer that denoises latents."""
-
-    @field_validator("layer")
-    @classmethod
-    def _in_range(cls, value: Layer | list[Layer] | None) -> Layer | list[Layer] | None:
-        for layer in value if isinstance(value, list) else [value]:
-            if layer is not None and (layer < 0 or (isinstance(layer, float) and layer > 1)):
-                raise ValueError(f"expected block indices from 0 or fractions 0.0 to 1.0, found {layer}")
-        return value
-
-    @model_validator(mode="after")
-    def _known(self) -> "AlignConfig":
-        objective = get_objective(self.objective)
-        if self.teacher == TOWER and objective and (objective.needs_lengths or objective.source != "teacher"):
-            raise ValueError(
-                f"objective {self.objective} takes no features of the tower; drop teacher={TOWER}"
-            )
-        if self.online and (self.teacher == TOWER or not objective or objective.source != "teacher"):
-            raise ValueError(
-                f"objective {self.objective} has no teacher beside the student to run; drop online"
-            )
-        if self.separate_heads and not isinstance(self.layer, list):
-            raise ValueError("separate_heads needs several layers, as in layer=[15,16,17]")
-        return self
-
-    def resolved(self) -> "AlignConfig":
-        """A copy in which what is None has the value that its objective or profile gives it."""
-        objective = OBJECTIVES[self.objective] or OBJECTIVES["align"]
-        assert objective is not None
-        release = self.profile == "release"
-        defaults = {
-            "teacher": objective.teacher,
-            "layer": objective.layer,
-            "weight": objective.weight,
-            "averaging": "release" if release else "image",
-            "train_head": not release,
-            "use_head": not release,
-            "scope": "all" if release else "image",
-        }
-        return self.model_copy(
-            update={name: value for name, value in defaults.items() if getattr(self, name) is None}
-        )
-
-
-class OptimConfig(_Config):
+class OptimConfig(Settings):
     """AdamW, cosine to zero after a linear warm-up."""
 
     lr: float = Field(2e-4, gt=0)
@@ -214,7 +121,7 @@ class OptimConfig(_Config):
     """None: no clipping, as in the paper's DeepSpeed configuration."""
 
 
-class TrainConfig(_Config):
+class TrainConfig(Settings):
     """One training run; a recipe is a function that returns one."""
 
     name: str
@@ -223,13 +130,13 @@ class TrainConfig(_Config):
     lora: LoraSettings | None = LoraSettings()
     """None freezes the LLM: the projector is trained alone, which is stage one (`viral pretrain`)."""
     align: AlignConfig = AlignConfig()
-    also: dict[str, AlignConfig] = {}
+    also: dict[str, AlignConfig] = Field(default_factory=dict)
     """More terms by name, each with its teacher: `also.sam.teacher=sam-b`, with `--cache sam=PATH`."""
     optim: OptimConfig = OptimConfig()
     precision: Literal["fp32", "bf16"] = "bf16"
     gradient_checkpointing: Literal["auto", "none", "full"] | int = "auto"
     """Of the LLM's blocks: recompute none, all, or every n-th; `auto`: as few as fit a GPU's memory, all on a CPU."""
-    logits_at_once: Literal["auto"] | int = "auto"
+    logits_at_once: Literal["auto"] | Annotated[StrictInt, Field(gt=0)] = "auto"
     """Positions whose logits are in memory together; `auto`: as many as fit 1/64 of the device's memory."""
     compile: bool = False
     """torch.compile for each of the LLM's blocks; the first steps then take minutes."""
@@ -239,7 +146,7 @@ class TrainConfig(_Config):
     """What DeepSpeed shards: nothing, optimizer state and gradients, or the frozen weights too."""
     device: str = "auto"
     """`auto`: a GPU if there is one, else the CPU. Each of several ranks takes its own."""
-    seed: int = Field(42, ge=0)
+    seed: int = Field(42, ge=0, lt=2**32)
     save_every: int = Field(1000, gt=0)
     keep_last: int = Field(10, gt=0)
 
@@ -247,13 +154,6 @@ class TrainConfig(_Config):
     @classmethod
     def _older(cls, value: object) -> object:
         return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
-
-    @field_validator("logits_at_once")
-    @classmethod
-    def _some(cls, value: str | int) -> str | int:
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f"expected auto or a number of positions from 1, found {value}")
-        return value
 
     @model_validator(mode="after")
     def _possible(self) -> "TrainConfig":
@@ -306,7 +206,7 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
             values["also"].setdefault(groups[1], AlignConfig().model_dump(mode="json"))
         for key in [*groups, name]:
             if not isinstance(node, dict) or key not in node:
-                known = ", ".join(sorted(node)) if isinstance(node, dict) else "none"
+                known = ", ".join(sorted(node) if isinstance(node, dict) else ()) or "none"
                 raise ConfigError(f"Unknown setting {dotted!r}: {key!r} is not one of {known}.")
             parent, node = node, node[key]
         parent[name] = value
@@ -359,10 +259,14 @@ def parse_config(values: Any) -> TrainConfig:  # noqa: ANN401 - the border where
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}"
+            f"{'.'.join(map(str, problem['loc'])) or 'configuration'}: {_reason(problem['msg'])}"
             for problem in error.errors()
         )
         raise ConfigError(f"Invalid settings: {problems}.") from error
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ").rstrip(".")
 
 
 def write_config(config: TrainConfig) -> str:

@@ -12,8 +12,9 @@ from pipelines.annotation_cache import open_annotations
 from pipelines.training import costs
 from pipelines.training.caches import Caches, needs_cache, open_caches, target_dims
 from pipelines.training.config import DTYPES, TrainConfig
+from pipelines.training.modules import build_module
 from pipelines.training.optim import is_projector, trainable
-from pipelines.training.setup import build_module, micro_batches_per_rank
+from pipelines.training.setup import micro_batches_per_rank
 from pipelines.training.targets import check_geometry
 from pipelines.training.tiled import check_tiled
 from pipelines.training.vision import open_vision

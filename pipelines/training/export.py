@@ -14,6 +14,7 @@ from pipelines.wording import ORIGIN
 from viral.data.conversation import get_template
 from viral.errors import ConfigError
 from viral.mllm.export import save_student
+from viral.tensors import writing_tensors
 
 
 def export_run(run: Path, out: Path, step: int | None = None) -> Path:
@@ -39,13 +40,14 @@ def export_run(run: Path, out: Path, step: int | None = None) -> Path:
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_student(
-        student,
-        partial,
-        get_template(config.data.template),
-        image_mode=config.data.image_mode,
-        dtype=getattr(torch, DTYPES[config.precision]),
-    )
+    with writing_tensors(partial):
+        save_student(
+            student,
+            partial,
+            get_template(config.data.template),
+            image_mode=config.data.image_mode,
+            dtype=getattr(torch, DTYPES[config.precision]),
+        )
     origin = {"run": config.name, "checkpoint": checkpoint.name, "config": config.model_dump(mode="json")}
     (partial / ORIGIN).write_text(json.dumps(origin, indent=2))
     if out.exists():

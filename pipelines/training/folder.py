@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,11 @@ def check_folder(output: Path, config: TrainConfig, *, resume: bool) -> None:
             not output.is_dir() or {path.name for path in output.iterdir()} - {LOCK, INPUTS}
         ):
             raise ConfigError(f"{output} is not empty and holds no run of ours; give another --output.")
+        above = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise ConfigError(
+                f"{output} cannot be made: {above} is no folder, or not ours to write in; give another --output."
+            )
         return
     if not resume:
         raise ConfigError(

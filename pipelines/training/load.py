@@ -8,7 +8,7 @@ from torch import nn
 from pipelines.training.checkpoint import checkpoint_at, load_terms, verify
 from pipelines.training.config import DTYPES, TrainConfig, read_config
 from pipelines.training.folder import CHECKPOINTS, CONFIG
-from pipelines.training.setup import build_student
+from pipelines.training.modules import build_student
 from pipelines.training.terms import build_terms
 from viral.mllm.assemble import add_image_token
 from viral.mllm.student import Student, load_student

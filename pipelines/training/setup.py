@@ -5,23 +5,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from pipelines.annotation_cache import open_annotations
-from pipelines.training.activations import set_checkpointing
 from pipelines.training.backends import resolve_backend
 from pipelines.training.caches import CachedTeacher, Caches, needs_teacher, open_caches, target_dims
-from pipelines.training.config import DTYPES, ModelConfig, TrainConfig
+from pipelines.training.config import DTYPES, TrainConfig
 from pipelines.training.inputs import describe_inputs
+from pipelines.training.modules import build_module, build_student
 from pipelines.training.online import OnlineTeacher, load_online
 from pipelines.training.optim import build_optimizer, trainable
 from pipelines.training.ranks import Ranks, alone
 from pipelines.training.samples import build_encoding, sample_lengths, usable_samples
 from pipelines.training.targets import Decoder, check_geometry
-from pipelines.training.terms import build_terms, is_cosine
+from pipelines.training.terms import is_cosine
 from pipelines.training.tiled import check_tiled
 from pipelines.training.vision import VisionCache, open_vision
 from pipelines.workers import PREFETCH, fits_shared_memory, leave_signals_to_parent
@@ -30,16 +30,8 @@ from viral.data.index import AnnotationIndex
 from viral.data.sampler import SampleOrder
 from viral.errors import ConfigError, DataError
 from viral.mllm.aligned import MAIN, AlignedMllm
-from viral.mllm.assemble import assemble_student
-from viral.mllm.language_loss import positions_at_once
-from viral.mllm.lora import add_lora, train_projector_only
 from viral.mllm.packing import use_packing
-from viral.mllm.student import Student, load_student
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-
-    from viral.mllm.student import Llava
+from viral.mllm.student import Student
 
 log = logging.getLogger(__name__)
 VISION = "vision cache"
@@ -110,6 +102,7 @@ def build_run(
     resolve_backend(config.backend, ranks.size)
     num_micro, device = micro_batches_per_rank(config, ranks.size), ranks.device
     cached = open_caches(caches, config.terms)
+    _refuse_unread(cached, config)
     vision = open_vision(vision_cache, config) if vision_cache else None
     samples, keys = _samples(config, cached, vision)
     student = build_student(
@@ -160,6 +153,14 @@ def build_run(
     )
     _log_plan(run)
     return run
+
+
+def _refuse_unread(cached: Mapping[str, CachedTeacher], config: TrainConfig) -> None:
+    """A cache beside a teacher that runs along says no more than which images cannot be used."""
+    if MAIN in cached and config.align.online and config.data.on_bad_image != "skip":
+        raise ConfigError(
+            "align.online=true makes its targets itself, so those of --cache would not be read; leave out one of both."
+        )
 
 
 def _samples(
@@ -227,6 +228,8 @@ def micro_batches_per_rank(config: TrainConfig, num_ranks: int) -> int:
 def _require_enough(samples: AnnotationIndex, config: TrainConfig) -> None:
     if config.terms and not samples.num_images.any():
         raise DataError("No sample with a usable image is left, so there is nothing to align.")
+    if samples.num_unanswered == len(samples):
+        raise DataError("No sample has an answer, so there is nothing to learn; look at data.annotations.")
     if len(samples) < config.data.batch_size:
         raise ConfigError(
             f"{len(samples)} usable samples do not fill one batch; lower data.batch_size={config.data.batch_size}."
@@ -243,53 +246,3 @@ def _log_plan(run: Run) -> None:
         data.batch_size, data.micro_batch_size, ranks, run.num_micro,
         run.num_steps, len(samples) // data.batch_size, sum(sizes) / 1e6, len(sizes),
     )  # fmt: skip
-
-
-def build_student(config: ModelConfig, *, device: str, dtype: str, seed: int) -> Student:
-    """One LLaVA folder, or the parts joined; `seed` is for a random projector.
-
-    Raises:
-        WeightsError: something is missing or does not fit.
-    """
-    if config.llava is not None:
-        return load_student(config.llava, device=device, dtype=dtype)
-    assert config.llm is not None
-    assert config.tower is not None
-    assert config.projector is not None
-    return assemble_student(
-        config.llm, config.tower, config.projector, tiles=config.tiles, device=device, dtype=dtype, seed=seed
-    )
-
-
-def build_module(config: TrainConfig, model: "Llava", target_dims: Mapping[str, int]) -> AlignedMllm:
-    """LoRA inside the model, the terms beside it, all in training mode where they train."""
-    adapted = _make_trainable(model, config)
-    terms = build_terms(config.terms, model, target_dims, config.seed)
-    module = AlignedMllm(
-        adapted,
-        terms,
-        config.align.resolved().averaging or "image",
-        positions_at_once(config.logits_at_once, model.config.text_config.vocab_size, model.device),
-    )
-    module.train()
-    if (tower := module.core.vision_tower) is not None:
-        tower.eval()
-    if config.precision == "bf16":
-        # Inside the module, for DeepSpeed switches off what is around it.
-        module.forward = torch.autocast(model.device.type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
-    set_checkpointing(
-        module,
-        config.gradient_checkpointing,
-        num_tokens=config.data.micro_batch_size * config.data.max_length,
-    )
-    if config.compile:
-        for block in module.core.language_model.layers:
-            block.compile()
-    return module
-
-
-def _make_trainable(model: "Llava", config: TrainConfig) -> "PeftModel | Llava":
-    if (lora := config.lora) is None:
-        train_projector_only(model)
-        return model
-    return add_lora(model, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, seed=config.seed)

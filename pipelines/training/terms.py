@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pipelines.training.config import TOWER, AlignConfig
+from pipelines.training.align_config import TOWER, AlignConfig
 from viral.errors import ConfigError
 from viral.mllm.student import image_tokens
 from viral.mllm.tap import layer_indices

@@ -1,6 +1,7 @@
 """What does not fit a run is one line that names the remedy, before any work is done."""
 
 import json
+import resource
 import shutil
 import socket
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.training import checkpoint
 from pipelines.training.config import read_config, with_overrides, write_config
 from pipelines.training.export import export_run
 from pipelines.training.folder import run_lock
@@ -139,6 +141,78 @@ def test_resume_with_other_data_or_cache_is_refused(config, world, tmp_path: Pat
     write_annotations(annotations, names[:-1])
     with pytest.raises(ConfigError, match="other inputs: annotations, samples changed"):
         train(config, cache=world["cache"], output=tmp_path / "run", resume=True)
+
+
+def test_settings_that_are_no_numbers_or_beyond_reason(config):
+    for name, value in {
+        "optim.lr": float("inf"), "optim.max_grad_norm": float("nan"), "seed": 2**64, "data.num_workers": 10**8,
+        "logits_at_once": True,
+    }.items():  # fmt: skip
+        with pytest.raises(ConfigError, match=rf"Invalid settings: {name}.*\w\.$"):
+            with_overrides(config, {name: value})
+    with pytest.raises(ConfigError, match=r"'also.x': 'x' is not one of none\.$"):
+        with_overrides(config, {"also.x": 3})
+
+
+def test_a_cache_that_would_not_be_read(config, world, tmp_path: Path):
+    online = {"align__online": True, "align__teacher": "micro"}
+    refused(
+        config, world, tmp_path, ConfigError, "those of --cache would not be read; leave out one", **online
+    )
+    run(config, world, tmp_path, **online, data__on_bad_image="skip", optim__max_steps=1)
+
+
+def test_nothing_to_learn(config, world, tmp_path: Path):
+    entries = [
+        {"id": str(i), "image": "00.png", "conversations": turns("<image>Is it?", "")} for i in range(8)
+    ]
+    (tmp_path / "mute.json").write_text(json.dumps(entries))
+    mute = {"data__annotations": str(tmp_path / "mute.json")}
+    refused(config, world, tmp_path, DataError, "No sample has an answer", **mute)
+
+
+def test_half_a_character(config, world, tmp_path: Path):
+    entries = [{"id": str(i), "conversations": turns("Is it \ud800?", "no")} for i in range(8)]
+    (tmp_path / "half.json").write_text(json.dumps(entries))
+    half = {"data__annotations": str(tmp_path / "half.json")}
+    refused(config, world, tmp_path, DataError, "half a character", **half)
+
+
+def test_an_output_that_cannot_be_made_is_known_at_once(config, world, tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    broken = with_overrides(config, {"model.llava": "/nowhere"})  # which is not even looked at
+    with pytest.raises(ConfigError, match=r"file/run cannot be made: .*file is no folder"):
+        train(broken, cache=world["cache"], output=tmp_path / "file" / "run")
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(config, world, tmp_path: Path):
+    """The file system is told to take no file above some size, once the first checkpoint is there."""
+    two = with_overrides(config, {"optim.max_steps": 2, "save_every": 1})
+    first = with_overrides(two, {"save_every": 2})
+    train(first, cache=world["cache"], output=tmp_path / "whole")
+    output = tmp_path / "run"
+    original = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up(path: Path) -> Path:
+        if path.name == "step-000002":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, original[1]))
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        publish = checkpoint._publish
+        patch.setattr(checkpoint, "_publish", lambda final, *rest: publish(fill_up(final), *rest))
+        try:
+            with pytest.raises(OSError, match=r"Cannot write into .*step-000002.partial: .*File too large"):
+                train(two, cache=world["cache"], output=output)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, original)
+    assert sorted(path.name for path in (output / "checkpoints").iterdir()) == ["LATEST", "step-000001"]
+    final = train(two, cache=world["cache"], output=output, resume=True)
+    ends = [
+        path / "adapter" / "adapter_model.safetensors"
+        for path in (final, tmp_path / "whole/checkpoints/step-000002")
+    ]
+    assert ends[0].read_bytes() == ends[1].read_bytes()
 
 
 def test_two_processes_do_not_share_a_run(config, world, tmp_path: Path):

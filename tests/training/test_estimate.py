@@ -90,7 +90,8 @@ def test_a_teacher_that_runs_along_trains_the_same_head(bare):
 
 def test_a_teacher_that_runs_along_takes_its_memory_and_operations(config, world):
     from pipelines.training.caches import needs_teacher
-    from pipelines.training.setup import _teachers, build_student
+    from pipelines.training.modules import build_student
+    from pipelines.training.setup import _teachers
 
     settings = {
         "align.teacher": "micro",

@@ -123,7 +123,7 @@ def test_the_tower_is_not_in_memory(config, world, tower):
 
 @pytest.mark.parametrize("kind", families.TOWERS)
 def test_every_kind_of_tower_in_parts_and_in_a_llava(config, world, tmp_path: Path, kind):
-    from pipelines.training.setup import build_student
+    from pipelines.training.modules import build_student
 
     parts = families.with_parts(config, tmp_path, "llama", kind)
     parts = with_overrides(parts, {"precision": "bf16", "align.objective": "none"})

@@ -81,6 +81,8 @@ def parse_sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - this is th
             raise DataError(
                 f"{where}: a turn is not {{'from': 'human'|'gpt', 'value': text}}. Expected {_EXAMPLE}"
             )
+        if not _is_text(message["value"]):
+            raise DataError(f"{where}: a turn holds half a character (a lone surrogate), which is no text.")
         if speaker == "gpt" and not values:
             continue  # LLaVA drops a leading answer
         if (speaker == "human") != (len(values) % 2 == 0):
@@ -94,6 +96,14 @@ def parse_sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - this is th
         found = "one image" if len(images) == 1 else f"{len(images)} images"
         raise DataError(f"{where}: {num_tags} {IMAGE_TAG} tags for {found}, expected one for each image.")
     return Sample(str(entry.get("id", "")), images, turns)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _images(value: Any, where: str) -> tuple[str, ...]:  # noqa: ANN401 - as above

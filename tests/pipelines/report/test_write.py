@@ -160,7 +160,7 @@ def test_profiles_and_data_must_be_the_same(results, world, tmp_path: Path):
         write_report([other], tmp_path / "r.html", world)
     elsewhere = write_world(tmp_path / "elsewhere")
     asked = elsewhere / "cvbench/test_2d.jsonl"
-    asked.write_text(asked.read_text().replace("How many", "Just how many", 1))
+    asked.write_text(asked.read_text().replace("How many", "Just how many"))
     with pytest.raises(DataError, match="answers cvbench questions other than those"):
         write_report([results / "baseline"], tmp_path / "r.html", elsewhere)
     assert not (tmp_path / "r.html").exists()
