@@ -7,7 +7,7 @@ from viral.data.images import PixelSpec
 from viral.data.tokens import ImageTokens
 from viral.errors import WeightsError
 from viral.mllm.llms import get_llm_family
-from viral.mllm.load import load_strictly, load_tokenizer
+from viral.mllm.load import load_strictly, load_tokenizer, read_model_config
 from viral.mllm.towers import Tower, get_tower, tower_pixels
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ def load_student(source: str, *, device: str = "cpu", dtype: str = "float32") ->
     """
     from transformers import LlavaForConditionalGeneration
 
+    kind = read_model_config(source, "a LLaVA model").model_type
+    if kind != "llava":  # transformers would make a 7B LLaVA around it, at random
+        raise WeightsError(
+            f"{source} is a {kind} model, expected a LLaVA, which takes images; see viral export."
+        )
     model = load_strictly(LlavaForConditionalGeneration, source, dtype=dtype)
     get_llm_family(model.config.text_config.model_type, source)
     _check_features(model, source)
