@@ -132,7 +132,7 @@ class CacheRequest:
 
 
 def request_like(spec: StoreSpec, wanted: CacheRequest) -> CacheRequest:
-    """`wanted` for a store that is there: teacher, profile, dtype, grid, square, keys, tiles, codec, layout are its own.
+    """`wanted` for a store that is there: teacher, profile, dtype, grid, square, keys, tiles, codec are its own.
 
     Weights stay those of `wanted`, but for random ones, which need not be named.
 

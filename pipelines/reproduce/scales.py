@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.paper_recipes import LAYER
 from pipelines.recipes import get_recipe
 from pipelines.reproduce.runs import Run
-from pipelines.training.config import TOWER
+from pipelines.training.align_config import TOWER
 from stores.spec import flatten
 from viral.errors import UnknownNameError
 

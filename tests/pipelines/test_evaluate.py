@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,6 +251,24 @@ def test_wrong_arguments(data, llava_dir, tmp_path, changes, error, message):
         generate_replies(settings.pop("model"), out_dir=tmp_path / "out", **settings)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: config["text_config"], "is a llama model, expected a LLaVA"),
+        (
+            lambda config: config | {"image_token_id": None},
+            "tokenizer's <image> is token .*, the model expects None",
+        ),
+    ],
+)
+def test_a_model_without_image_token(data, llava_dir, tmp_path, change, message):
+    model = shutil.copytree(llava_dir, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(change(config)))
+    with pytest.raises(WeightsError, match=message):
+        generate_replies(str(model), ["pope"], data, tmp_path / "out", device="cpu")
 
 
 @pytest.mark.parametrize("damage", ["missing", "corrupt"])

@@ -87,7 +87,7 @@ def _lines(files: Mapping[str, ImageSource]) -> Iterator[Row]:
         elif path.suffix.lower() in SUFFIXES:
             pictures[subtask, path.stem] = (path.name, source)
     for (subtask, stem), text in sorted(texts.items()):
-        lines = [line for line in read_text(text).splitlines() if line.strip()]
+        lines = [line for line in read_text(text).split("\n") if line.strip()]
         if len(lines) != 2:
             raise DataError(f"{text} has {len(lines)} lines, expected two of the form question<TAB>Yes|No.")
         # Without its picture a question can still be scored.

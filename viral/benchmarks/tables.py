@@ -76,7 +76,7 @@ def read_csv(path: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
     """The rows below the header of a comma-separated file that has at least so many columns.
 
     Raises:
-        DataError: missing or empty file, too few columns, a row of another width.
+        DataError: missing or empty file, or too few columns in the header or in a row.
     """
     header, *rows = _cells(path, ",")
     if len(header) < columns:
@@ -84,8 +84,8 @@ def read_csv(path: Path, columns: int) -> Iterator[tuple[str, list[str]]]:
             f"{path} has {len(header)} columns, expected {columns}; it is no comma-separated table."
         )
     for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise DataError(f"{path} row {number} has {len(row)} cells, the header {len(header)}.")
+        if len(row) < columns:
+            raise DataError(f"{path} row {number} has {len(row)} cells, expected {columns}.")
         yield f"{path} row {number}", row
 
 
