@@ -153,12 +153,12 @@ def _draw(data: Mapping[str, Sequence[Mapping[str, Any]]], ylabel: str) -> "Figu
     known = {label: [p for p in points if p["mean"] is not None] for label, points in data.items()}
     single = {label: points for label, points in known.items() if points and points[0]["step"] is None}
     # As in the paper a run and its baseline share a colour: the first of one kind and the first of the other.
-    for place, (label, points) in enumerate(single.items(), start=1):
-        axes.axhline(points[0]["mean"], label=label, lw=1.2, ls="--", color=COLOURS[place % len(COLOURS)])
     runs = {label: points for label, points in known.items() if points and label not in single}
     for place, (label, points) in enumerate(runs.items(), start=1):
         steps, means = [point["step"] for point in points], [point["mean"] for point in points]
         line(axes, steps, means, place, label, dashes="-")
+    for place, (label, points) in enumerate(single.items(), start=1):
+        axes.axhline(points[0]["mean"], label=label, lw=1.2, ls="--", color=COLOURS[place % len(COLOURS)])
     axes.set(xlabel="training step", ylabel=ylabel)
     axes.grid(axis="y")
     axes.legend()
