@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.analyses.figures import COLOURS, DASHES, figure_style, line, new_figure
+from pipelines.analyses.figures import COLOURS, figure_style, line, new_figure
 from pipelines.analyses.job import Analysis, Drawing, Findings, Job, Labelled
 from pipelines.analyses.questions import digest_items
 from pipelines.evaluate import evaluate
@@ -80,12 +80,12 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
         label: [_point(step, folder, settings) for step, folder in _evaluated(path).items()]
         for label, path in {**folders, **given}.items()
     }
-    with figure_style():
-        figure = _draw(data, settings)
     titles = " and ".join(get_benchmark(name).title for name in settings.benchmarks)
+    with figure_style():
+        figure = _draw(data, f"mean of {titles}")
     caption = (
-        f"Mean of the headline scores on {titles}, profile {settings.profile}, after each saved training step. "
-        "Horizontal lines: final baselines."
+        f"Mean of the headline scores on {titles}, profile {settings.profile}, after each saved training step. Dashed: "
+        "final baselines. One run each: how much of a difference is chance, viral compare tells."
     )
     return Findings(data, [Drawing(figure, caption)])
 
@@ -147,17 +147,19 @@ def _headline(folder: Path, name: str, settings: CurveSettings) -> float | None:
     return protocol.headline(judge(benchmark, items, read_replies(folder / name / REPLIES), protocol.parse))
 
 
-def _draw(data: Mapping[str, Sequence[Mapping[str, Any]]], settings: CurveSettings) -> "Figure":
+def _draw(data: Mapping[str, Sequence[Mapping[str, Any]]], ylabel: str) -> "Figure":
     figure = new_figure(4.6, 2.9)
     axes = figure.subplots()
-    for place, (label, points) in enumerate(data.items()):
-        known = [point for point in points if point["mean"] is not None]
-        if known and known[0]["step"] is None:
-            style = {"color": COLOURS[place % len(COLOURS)], "ls": DASHES[place % len(DASHES)]}
-            axes.axhline(known[0]["mean"], label=label, lw=1.2, **style)
-        elif known:
-            line(axes, [point["step"] for point in known], [point["mean"] for point in known], place, label)
-    axes.set(xlabel="training step", ylabel=f"mean of {', '.join(settings.benchmarks)}")
+    known = {label: [p for p in points if p["mean"] is not None] for label, points in data.items()}
+    single = {label: points for label, points in known.items() if points and points[0]["step"] is None}
+    # As in the paper a run and its baseline share a colour: the first of one kind and the first of the other.
+    runs = {label: points for label, points in known.items() if points and label not in single}
+    for place, (label, points) in enumerate(runs.items(), start=1):
+        steps, means = [point["step"] for point in points], [point["mean"] for point in points]
+        line(axes, steps, means, place, label, dashes="-")
+    for place, (label, points) in enumerate(single.items(), start=1):
+        axes.axhline(points[0]["mean"], label=label, lw=1.2, ls="--", color=COLOURS[place % len(COLOURS)])
+    axes.set(xlabel="training step", ylabel=ylabel)
     axes.grid(axis="y")
     axes.legend()
     return figure

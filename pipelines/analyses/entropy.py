@@ -57,7 +57,7 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
     entropy = {label: np.stack([part["entropy"] for part in of_model]) for label, of_model in parts.items()}
     per_layer = curves(layers, {label: nan_mean(values_NLH, axis=2) for label, values_NLH in entropy.items()})
     heads = {label: nan_mean(values_NLH, axis=0) for label, values_NLH in entropy.items()}
-    data = {
+    data: dict[str, Any] = {
         "heads": {label: plain(grid_LH) for label, grid_LH in heads.items()},
         "per_layer": per_layer,
         "maps": {label: _counts(of_model) for label, of_model in parts.items()},
@@ -71,7 +71,8 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
     caption = (
         f"Spatial entropy, in nats, of generated tokens' attention to the image: {len(job.asked)} questions of "
         f"{job.asked.source}. Top: mean over questions by layer and head, one colour scale. Middle: mean over heads. "
-        "Lower is more focused."
+        "Lower is more focused. Maps without a blob count as 0: "
+        f"{', '.join(f'{label} {_blobless_percent(maps):.0f} %' for label, maps in data['maps'].items())} of all."
     )
     notes = [CURVES, PAIRED.format("questions")][: 1 + has_differences(per_layer)]
     return Findings(data, [Drawing(figure, " ".join([caption, *notes]))])
@@ -112,6 +113,11 @@ def _counts(parts: Sequence[Arrays]) -> dict[str, Any]:
         "infinite": sum(part["infinite"] for part in parts).tolist(),  # type: ignore[union-attr]
         "blobless": sum(part["blobless"] for part in parts).tolist(),  # type: ignore[union-attr]
     }
+
+
+def _blobless_percent(maps: Mapping[str, Any]) -> float:
+    blobless_LH = np.array(maps["blobless"])
+    return float(100 * blobless_LH.sum() / (maps["per_head"] * blobless_LH.size))
 
 
 def _draw(heads: Mapping[str, np.ndarray], per_layer: Mapping[str, Curve]) -> "Figure":

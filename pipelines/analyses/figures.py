@@ -78,14 +78,21 @@ def save_figure(figure: "Figure", stem: Path) -> None:
                 figure.savefig(partial, format=suffix[1:], dpi=PNG_DPI, metadata=metadata)
 
 
-def line(axes: "Axes", x: Sequence[float], y: Sequence[float], place: int, label: str) -> None:
-    """A model's line; `place` in the list of models gives its look."""
+def line(
+    axes: "Axes",
+    x: Sequence[float],
+    y: Sequence[float],
+    place: int,
+    label: str,
+    dashes: str | None = None,
+) -> None:
+    """A model's line; `place` in the list of models gives its look, `dashes` another style of line."""
     marker = "o" if len(x) <= 12 else None
     axes.plot(
         x,
         y,
         color=COLOURS[place % len(COLOURS)],
-        linestyle=DASHES[place % len(DASHES)],
+        linestyle=dashes or DASHES[place % len(DASHES)],
         marker=marker,
         markersize=3.5,
         label=label,

@@ -4,6 +4,7 @@ The same questions are asked with the patches in order, as `viral eval` asks the
 are kept like those of `viral eval`, in `<label>/original` and `<label>/seed-<n>`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,7 @@ def _summary(folder: Path, items: Sequence[Item], settings: PermutationSettings)
         in_order = correct.pop(ORIGINAL)
         summary[task] = {
             "total": len(chances),
-            "chance_percent": 100 * sum(chances) / len(chances),
+            "chance_percent": 100 * math.fsum(chances) / len(chances),
             **change(in_order, correct),
         }
     return summary
