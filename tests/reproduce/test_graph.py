@@ -11,7 +11,13 @@ from pipelines.reproduce.targets import TARGETS
 from pipelines.training.config import parse_overrides, with_overrides
 from viral.errors import ConfigError, UnknownNameError
 
-OUTPUT = {"cache": "--out", "train": "--output", "pretrain": "--output", "export": "--out", "eval": "--output"}
+OUTPUT = {
+    "cache": "--out",
+    "train": "--output",
+    "pretrain": "--output",
+    "export": "--out",
+    "eval": "--output",
+}
 INPUTS = ("--cache", "--run", "--model", "--baseline")
 
 
@@ -32,7 +38,9 @@ def test_every_step_comes_after_what_it_reads(request_of, target, scale):
     assert len(set(named(graph))) == len(graph.steps)
     for step in graph.steps:
         read = [path.rpartition("=")[2] for flag in INPUTS for path in values_of(step.words, flag)]
-        read += [word.partition("=")[2] for word in step.words if word.startswith(("model.projector=", "data."))]
+        read += [
+            word.partition("=")[2] for word in step.words if word.startswith(("model.projector=", "data."))
+        ]
         ours = {Path(path) for path in read if Path(path).is_absolute() and Path(path).is_relative_to(root)}
         for path in ours:
             assert any(path.is_relative_to(folder) for folder in made), f"{step.name} reads {path} too early"
