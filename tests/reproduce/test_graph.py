@@ -98,7 +98,7 @@ def test_the_release_row_is_what_the_release_does(request_of):
 def test_only_brings_the_baseline_along(request_of):
     graph = plan_graph(request_of("table2", "full", only=["table2_layer8"]))
     assert [row.runs[0].name for row in graph.rows] == ["llava15-7b-baseline", "table2-layer8"]
-    with pytest.raises(UnknownNameError, match="row of table2 'layer8'. Known: .*table2_layer8"):
+    with pytest.raises(UnknownNameError, match=r"row of table2 'layer8'\. Known: .*table2_layer8"):
         request_of("table2", only=["layer8"])
 
 
