@@ -121,7 +121,7 @@ def test_a_root_of_something_else_or_that_cannot_be_written_is_refused(request_o
         carry_out(plan(request_of("table1", root=root)), (), print)
     assert [path.name for path in root.iterdir()] == ["thesis.tex"]
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="File exists|Not a directory"):
+    with pytest.raises(OSError, match=r"File exists|Not a directory"):
         carry_out(plan(request_of("table1", root=tmp_path / "file/root")), (), print)
     (root / "thesis.tex").unlink()
     (root / "reproduction.json").write_text('{"scale":"full"}')

@@ -25,7 +25,7 @@ def test_what_is_done_is_passed_over_and_the_first_failure_ends_it(capfd):
     with pytest.raises(StepError, match=r"second failed with exit code 2; .* remove nowhere"):
         run_steps(steps, (), said.append)
     assert said == ["[1/3] first: done", "[2/3] second: viral cache info nowhere"]
-    assert capfd.readouterr().err.startswith("error: No ")
+    assert capfd.readouterr().err.startswith("error: nowhere does not exist")
 
 
 def test_a_command_that_ends_well_without_its_result_is_an_error(capfd):
@@ -43,11 +43,12 @@ def test_a_launcher_goes_in_front_of_the_command(capfd):
 def test_a_command_ends_with_the_process_that_started_it(tmp_path):
     """A parent that is killed leaves nobody behind who writes into its folders."""
     alive = tmp_path / "alive"
-    child = f"import pathlib, time\nwhile True: pathlib.Path({str(alive)!r}).write_text(str(time.time())); time.sleep(0.05)"
+    write = f"pathlib.Path({str(alive)!r}).write_text(str(time.time())); time.sleep(0.05)"
+    child = f"import pathlib, time\nwhile True: {write}"
+    wrapper = "'-P', '-m', 'pipelines.reproduce.child', str(os.getpid())"
     parent = (
         "import os, subprocess, sys\n"
-        f"words = [sys.executable, '-P', '-m', 'pipelines.reproduce.child', str(os.getpid()), sys.executable, '-c', {child!r}]\n"
-        "subprocess.run(words)\n"
+        f"subprocess.run([sys.executable, {wrapper}, sys.executable, '-c', {child!r}])\n"
     )
     process = subprocess.Popen([sys.executable, "-P", "-c", parent])
     while not alive.exists():
