@@ -1,6 +1,5 @@
 """`viral demo`: the whole job on the embedded micro-world, with the commands' own code, ending in a report."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pipelines.cache_request import CacheRequest
 from pipelines.comparison import Row, compare_runs
 from pipelines.demo_report import demo_report
 from pipelines.evaluate import generate_replies
+from pipelines.microworld import NUM_SAMPLES, world_digest
 from pipelines.recipes import get_recipe
 from pipelines.report.demo_page import NAMES, demo_verdict, write_demo_page
 from pipelines.report.evaluations import read_evaluations
@@ -29,9 +29,7 @@ from stores.publish import write_json
 from viral.errors import ConfigError
 from viral.microworld.benchmarks import write_benchmarks
 from viral.microworld.instructions import ANNOTATIONS, IMAGES, write_instructions
-from viral.microworld.parts import WEIGHTS
 
-NUM_SAMPLES = 3_200
 TIMED_PAIRS = 12
 NUM_ITEMS, MAX_BYTES = 600, 4_000_000
 """Of what the report's browser of items holds."""
@@ -95,7 +93,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> DemoResult:
 
 def _claim(out: Path) -> None:
     """Mark an empty folder as ours, or make sure it is the same demo's."""
-    identity = {"viral": version("viral"), "samples": NUM_SAMPLES, "world": _world_digest()}
+    identity = {"viral": version("viral"), "samples": NUM_SAMPLES, "world": world_digest()}
     marker = out / MARKER
     if marker.is_file():
         if json.loads(marker.read_text()) != identity:
@@ -105,15 +103,6 @@ def _claim(out: Path) -> None:
         raise ConfigError(f"{out} is not empty and holds no demo of ours; give another --out.")
     out.mkdir(parents=True, exist_ok=True)
     write_json(marker, identity)
-
-
-def _world_digest() -> str:
-    """Names the world: its code and its shipped weights."""
-    digest = hashlib.sha256()
-    for path in sorted(WEIGHTS.parent.rglob("*")):
-        if path.suffix in (".py", ".json", ".safetensors"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _write_data(out: Path) -> None:

@@ -80,7 +80,12 @@ def _training_data(request: Request, graph: Graph) -> Iterator[Need]:
         parts.append(GQA_RELATIONS)
     for part in parts:
         empty = [place for place in part.places if not _holds_something(request.place.world / place)]
-        yield _data("data", part, "there" if not empty else f"nothing at {empty[0]}", is_here=not empty)
+        yield _data(
+            "data",
+            part,
+            "there" if not empty else f"nothing at {request.place.world / empty[0]}",
+            is_here=not empty,
+        )
 
 
 def _holds_something(path: Path) -> bool:
