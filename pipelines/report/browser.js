@@ -80,7 +80,7 @@
     image.src = data.pictures[item.picture];
     image.decoding = "async";
     image.alt = `Picture of item ${item.id}`;
-    const button = element("button", "enlarge", "", image);
+    const button = element("button", "enlarge small", "", image);
     button.type = "button";
     button.dataset.caption = `${data.benchmarks[item.benchmark]}, ${item.task}, ${item.id}: ${item.question}`;
     return button;

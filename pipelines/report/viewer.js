@@ -9,7 +9,7 @@ function enlarge(button) {
   const large = viewer.querySelector("img");
   large.src = picture.src;
   large.alt = picture.alt;
-  large.classList.toggle("pixels", button.classList.contains("pixels"));
+  large.className = button.className.replace("enlarge", "");
   viewer.querySelector("p").textContent = button.dataset.caption;
   if (!viewer.open) viewer.showModal();
 }

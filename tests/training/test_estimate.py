@@ -172,5 +172,5 @@ def test_what_the_run_would_refuse_is_refused(bare, world):
     with pytest.raises(WeightsError, match="/nowhere"):
         figures(with_overrides(bare, {"model.llava": "/nowhere"}), None)
     tiny.llava_config().text_config.save_pretrained(bare.model.llava)
-    with pytest.raises(WeightsError, match="is a llama model, no LLaVA"):
+    with pytest.raises(WeightsError, match="is a llama model, expected a LLaVA"):
         figures(bare, None)

@@ -119,8 +119,8 @@ def llava_class(config: "PretrainedConfig", source: str = "this model") -> "type
 
     if config.model_type not in CLASSES:
         raise WeightsError(
-            f"{source} is a {config.model_type} model, expected a LLaVA ({', '.join(CLASSES)}), which takes images; viral "
-            "export makes one of a run, and a run joins parts with model.llm, model.tower and model.projector."
+            f"{source} is a {config.model_type} model, expected a LLaVA ({', '.join(CLASSES)}), which takes images; "
+            "viral export makes one of a run, and a run joins parts with model.llm, model.tower and model.projector."
         )
     found: type[Llava] = getattr(transformers, CLASSES[config.model_type])
     return found

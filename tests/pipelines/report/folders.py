@@ -15,12 +15,13 @@ from pipelines.scores_file import add_scores
 from pipelines.training.config import with_overrides, write_config
 from pipelines.training.folder import CONFIG, METRICS
 from viral.benchmarks import Item, get_benchmark, get_profile, load_items, prompt
-from viral.microworld.benchmarks import write_benchmarks
+from viral.microworld.benchmarks import write_cv_bench, write_pope
 
 
 def write_world(out: Path) -> Path:
     """24 items of CV-Bench 2D, 72 of POPE about four pictures."""
-    write_benchmarks(out, num_count=12, num_relation=12, num_pairs=1, num_pope_images=4)
+    write_cv_bench(out / "cvbench", 12, 12, seed=0)
+    write_pope(out, 4, seed=0)
     return out
 
 
