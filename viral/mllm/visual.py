@@ -1,7 +1,7 @@
 """Where the visual tokens are in a batch of sequences, and how to get at them.
 
 Shapes: B sequences, L tokens; N images, or all their views where they are tiled, T patches of each, M visual tokens,
-D width.
+P of them that show a patch, D width.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class TokenMap:
     index: torch.Tensor
     """[M] into the N * T patches, on the host; -1 where a row of tiles ends."""
     lengths: list[int]
-    """Tokens of each image."""
+    """Tokens of each image that show a patch."""
 
 
 class VisualTokens:
@@ -29,8 +29,12 @@ class VisualTokens:
 
     def __init__(self, is_image_BL: torch.Tensor, token_map: TokenMap | None = None) -> None:
         self.is_image_BL, self.token_map = is_image_BL, token_map
+        self.lengths: list[int] | None = None
+        """Of the images in the row that `gather` makes of tiled ones."""
         if token_map is not None:
+            self.lengths = token_map.lengths
             self._index_M = token_map.index.to(is_image_BL.device)
+            self._patches_P = token_map.index[token_map.index >= 0].to(is_image_BL.device)
 
     def scatter(
         self, base_BLD: torch.Tensor, visual_NTD: torch.Tensor, newline_D: torch.Tensor | None = None
@@ -61,33 +65,28 @@ class VisualTokens:
 
     def num_images(self, visual_NTD: torch.Tensor) -> int:
         """Images that these are the patches of."""
-        return len(visual_NTD) if self.token_map is None else len(self.token_map.lengths)
+        return len(visual_NTD) if self.lengths is None else len(self.lengths)
 
     def gather(
         self, hidden_BLD: torch.Tensor, num_tokens: int, kept_N: torch.Tensor | None = None
-    ) -> list[torch.Tensor]:
+    ) -> torch.Tensor:
         """Hidden states [K, T, D] of the images that `kept` chooses, None being all of them.
 
-        Tiled images differ in length, so they come one by one, [1, T, D] each, without the ends of rows.
+        Tiled images differ in length: they are one row of all tokens that show a patch.
         """
         hidden_MD = hidden_BLD[self.is_image_BL]
-        if self.token_map is None:
-            hidden_NTD = hidden_MD.view(-1, num_tokens, hidden_BLD.shape[-1])
-            return [hidden_NTD if kept_N is None else hidden_NTD[kept_N]]
-        return self._by_image(hidden_MD)
+        if self.lengths is not None:
+            return hidden_MD[self._index_M >= 0][None]
+        hidden_NTD = hidden_MD.view(-1, num_tokens, hidden_BLD.shape[-1])
+        return hidden_NTD if kept_N is None else hidden_NTD[kept_N]
 
-    def arrange(self, target_NTC: torch.Tensor, kept_N: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """What belongs to patches (teacher's features, or the tower's) in the order and shapes of `gather`."""
-        if self.token_map is None:
-            return [target_NTC if kept_N is None else target_NTC[kept_N]]
-        return self._by_image(target_NTC.flatten(0, 1)[self._index_M])
+    def arrange(self, target_NTC: torch.Tensor, kept_N: torch.Tensor | None = None) -> torch.Tensor:
+        """What belongs to patches (teacher's features, or the tower's) in the order and shape of `gather`."""
+        if self.lengths is not None:
+            return target_NTC.flatten(0, 1)[self._patches_P][None]
+        return target_NTC if kept_N is None else target_NTC[kept_N]
 
     def alone(self, num_tokens: int) -> torch.Tensor:
         """Which images [N] are the only one of their sequence: of the release's valid samples. Not for tiled ones."""
         images_B = self.is_image_BL.sum(dim=1) // num_tokens
         return (images_B == 1).repeat_interleave(images_B)
-
-    def _by_image(self, tokens_MC: torch.Tensor) -> list[torch.Tensor]:
-        assert self.token_map is not None
-        blocks = zip(*(x.split(self.token_map.lengths) for x in (tokens_MC, self._index_M)), strict=True)
-        return [tokens[index >= 0][None] for tokens, index in blocks]
