@@ -20,6 +20,18 @@ class TokenMap:
     lengths: list[int]
     """Tokens of each image that show a patch."""
 
+    def lay_out(self, visual_NTD: torch.Tensor, newline_D: torch.Tensor | None = None) -> torch.Tensor:
+        """The visual tokens [M, D] of all images, given the patches of their views; no newline means zeros.
+
+        Without images both are handed back, to join a graph.
+        """
+        patches_PD = visual_NTD.flatten(0, 1)
+        end_D = (
+            patches_PD.new_zeros(patches_PD.shape[1]) if newline_D is None else newline_D.to(patches_PD.dtype)
+        )
+        tokens_PD = torch.cat([patches_PD, end_D[None]])  # whose last one index -1 picks
+        return tokens_PD[self.index.to(tokens_PD.device)] if len(self.index) else tokens_PD
+
 
 class VisualTokens:
     """Image positions of a batch. Images follow each other as their blocks do, sequence by sequence.
@@ -46,15 +58,8 @@ class VisualTokens:
         Raises:
             DataError: the sequences hold another number of image tokens.
         """
-        tokens_MD = visual_NTD.flatten(0, 1)
-        if self.token_map is not None:
-            end_D = (
-                tokens_MD.new_zeros(tokens_MD.shape[1])
-                if newline_D is None
-                else newline_D.to(tokens_MD.dtype)
-            )
-            tokens_MD = torch.cat([tokens_MD, end_D[None]])  # which index -1 picks
-            tokens_MD = tokens_MD[self._index_M] if len(self._index_M) else tokens_MD
+        tokens = self.token_map
+        tokens_MD = visual_NTD.flatten(0, 1) if tokens is None else tokens.lay_out(visual_NTD, newline_D)
         total = int(self.is_image_BL.sum())
         if total not in (0, len(tokens_MD)):
             raise DataError(
