@@ -40,8 +40,7 @@ class ReleaseStyle(AllLogits):
         lm, term = self._language_loss(decoded.last_hidden_state, labels), self.loss_terms[MAIN]
         head: nn.Module = term.heads[0]
         predicted_BLC = head(decoded.hidden_states[term.layers[0]].float())
-        (predicted_NTC,) = visual.gather(predicted_BLC, projected_NTD.shape[1])
-        losses_N = negative_cosine(predicted_NTC, targets[MAIN])
+        losses_N = negative_cosine(visual.gather(predicted_BLC, projected_NTD.shape[1], None), targets[MAIN])
         self._hidden = decoded.hidden_states  # held until the step is over
         align = losses_N.mean()
         return Losses(lm + term.weight * align, lm, {MAIN: align})

@@ -15,7 +15,8 @@ def check_tiled(config: TrainConfig, *, with_vision: bool = False) -> None:
     reasons = {
         "--vision-cache holds one view of each picture; leave it out": with_vision,
         "stage one (viral pretrain) has whole pictures; drop model.tiles, its projector serves both": not config.lora,
-        "data.image_mode=crop does; set data.image_mode=pad": config.data.image_mode != "pad",
+        "data.image_mode=crop leaves parts of pictures out; set data.image_mode=pad": config.data.image_mode
+        != "pad",
     }
     for name, term in config.terms.items():
         group = name if name == MAIN else f"also.{name}"

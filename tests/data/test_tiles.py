@@ -74,7 +74,7 @@ def test_tokens_follow_the_librarys_order(size):
     packed, _ = core().pack_image_features([features], torch.tensor([size]), "default", image_newline=newline)
     ours = token_map(core().config, torch.tensor([size]))
     assert ours.index.tolist() == packed[0][:, 0].tolist()
-    assert ours.lengths == [len(packed[0])]
+    assert ours.lengths == [(packed[0][:, 0] >= 0).sum()]
 
 
 def test_the_number_of_tokens_is_the_processors():
@@ -99,6 +99,16 @@ def test_a_tile_holds_its_part_of_the_picture():
     row = tokens.view[tiny.GRID**2 :].reshape(8, 9)
     assert row[0].tolist() == [1, 1, 1, 1, 2, 2, 2, 2, NEWLINE]
     assert row[7].tolist() == [3, 3, 3, 3, 4, 4, 4, 4, NEWLINE]
+
+
+def test_tokens_of_a_view_know_their_patches():
+    """Six of eight columns are left beside the bars of this picture: three of each tile."""
+    layout = tile_tokens(tiny.TILING, (56, 42), tiny.GRID)
+    tokens, patches = layout.of_view(0)
+    assert tokens.tolist() == patches.tolist() == list(range(16))
+    tokens, patches = layout.of_view(3)  # the lower left
+    assert patches.tolist() == [1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15]
+    assert tokens[:4].tolist() == [16 + 4 * 7, 16 + 4 * 7 + 1, 16 + 4 * 7 + 2, 16 + 5 * 7]
 
 
 def test_a_teacher_of_another_size_sees_the_same_views():

@@ -1,5 +1,7 @@
 """A student that sees tiles: its tokens, its targets and its replies are in their places."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from viral.mllm.lora import add_lora
 from viral.mllm.student import load_student
 from viral.mllm.tap import LayerTap
 from viral.mllm.tiling import token_map
+from viral.mllm.towers import patch_features
 from viral.mllm.visual import VisualTokens
 
 SIZES = [(57, 55), (20, 90), (60, 13)]
@@ -111,8 +114,7 @@ def test_a_changed_target_moves_the_loss_at_its_own_token_only(student, pictures
     hidden = torch.randn(*given["input_ids"].shape, 48, requires_grad=True)
 
     def gradient(targets):
-        groups = zip(visual.gather(hidden, 16), visual.arrange(targets), strict=True)
-        loss = torch.cat([term({2: mine}, theirs) for mine, theirs in groups]).sum()
+        loss = term({2: visual.gather(hidden, 16)}, visual.arrange(targets), visual.lengths).sum()
         (found,) = torch.autograd.grad(loss, hidden)
         return found
 
@@ -167,6 +169,20 @@ def test_reinjection_is_the_same_in_training_and_in_use(pictures, objective, tmp
         trained, used = module(**given).lm, student.model(**use).loss
     torch.testing.assert_close(trained, used, atol=1e-5, rtol=0)
     assert abs(used - before) > 1e-4
+
+
+def test_features_instead_of_pixels_are_laid_out_alike(student, pictures):
+    """As `mm_encoder_outputs` takes them: the tower has looked before."""
+    given, core = batch(student, pictures), student.model.model
+    with torch.no_grad():
+        expected = student.model(
+            input_ids=given["input_ids"], pixel_values=given["pixels"], image_sizes=given["sizes"]
+        ).logits
+        projected = core.multi_modal_projector(patch_features(core, given["pixels"]))
+        tokens = token_map(core.config, given["sizes"]).lay_out(projected, core.image_newline)
+        seen = {"image": SimpleNamespace(pooler_output=[tokens])}
+        found = student.model(input_ids=given["input_ids"], mm_encoder_outputs=seen).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_generation_is_that_of_transformers(student, pictures, tmp_path):

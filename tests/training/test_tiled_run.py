@@ -1,6 +1,7 @@
 """Both stages of a student that sees tiles: cache, train, resume, hand over; and what does not fit, in one line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from pipelines.training.optim import trainable
 from pipelines.training.setup import build_run
 from tests import tiny
 from tests.training.conftest import turns
+from tests.training.launch import launch
 from viral.data.conversation import IMAGE_TAG
 from viral.data.images import normalise
 from viral.data.tokens import encode_prompt
@@ -242,3 +244,40 @@ def test_too_long_and_too_thin(config, place):
     two = dropped.dataset[6]
     assert (two.is_truncated, len(two.sizes)) == (True, 1)
     assert len(two.squares) == len(two.codes["align"]) == tiny.TILING.num_views(SHAPES[0])
+
+
+def test_rejected_and_unknown_pictures(config, place, tmp_path):
+    """The cache's rejects are left out by name; what it has never seen is named with the command that adds it."""
+    images = tmp_path / "images"
+    shutil.copytree(place / "images", images)
+    whole = (images / "0.png").read_bytes()
+    (images / "torn.png").write_bytes(whole[: len(whole) // 2])
+    entries = json.loads((place / "data.json").read_text())
+    entries.append({"id": "torn", "image": "torn.png", "conversations": turns(IMAGE_TAG, "a")})
+    (tmp_path / "data.json").write_text(json.dumps(entries))
+    build(tmp_path, "cache", tiles=tiny.TILING.label)
+    here = {"data.images": str(images), "data.annotations": str(tmp_path / "data.json")}
+    with pytest.raises(DataError, match=r"1 images cannot be used, first 'torn.png': not a readable image"):
+        build_run(with_overrides(config, here), tmp_path / "cache")
+    skipped = build_run(with_overrides(config, {**here, "data.on_bad_image": "skip"}), tmp_path / "cache")
+    assert len(skipped.samples) == len(entries) - 1
+    (images / "torn.png").unlink()
+    Image.new("RGB", (30, 30)).save(images / "torn.png")
+    with pytest.raises(CacheMismatchError, match=r"lacks 1 of 7.*--vfm micro --tiles llava-next@28"):
+        build_run(with_overrides(config, here), place / "cache")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{"backend": "ddp"}, {"backend": "deepspeed", "zero_stage": 3}])
+def test_two_ranks(config, place, tmp_path, settings):
+    """Also with text-only samples on one of them; ranks agree with one process to the rounding of their sums."""
+    one = with_overrides(config, {"lora.dropout": 0.0, "data.micro_batch_size": 1})
+    train(one, cache=place / "cache", output=tmp_path / "one")
+    launch(with_overrides(one, settings), place / "cache", tmp_path / "two").succeed()
+    alone, together = read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two")
+    assert [m["loss"] for m in together] == pytest.approx([m["loss"] for m in alone], abs=1e-4)
+    ours, theirs = (
+        load_file(tmp_path / run / "checkpoints/step-000004/image_newline.safetensors")["image_newline"]
+        for run in ("one", "two")
+    )
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)

@@ -142,6 +142,11 @@ class TileTokens(NamedTuple):
     patch: np.ndarray
     """[M]; row-major in its view, 0 to P * P - 1; NEWLINE as above."""
 
+    def of_view(self, view: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which visual tokens [m] show this view, and its patches [m] that they show, ascending; bars have no token."""
+        (tokens,) = np.nonzero(self.view == view)
+        return tokens, self.patch[tokens]
+
 
 def tile_tokens(tiling: Tiling, size: Size, patches: int) -> TileTokens:
     """The visual tokens of a picture of this size, as transformers' `pack_image_features` lays them out.

@@ -160,9 +160,7 @@ class AlignedMllm(nn.Module):
         seen = {layer: visual.gather(hidden_BLD, num_tokens, kept_N) for layer, hidden_BLD in hidden.items()}
         for name, term in self.loss_terms.items():
             target_NTC = sources[term.source] if term.source in sources else targets[name]
-            groups = zip(*seen.values(), visual.arrange(target_NTC, kept_N), strict=True)
-            losses = [term(dict(zip(seen, hidden, strict=True)), target) for *hidden, target in groups]
-            terms[name] = torch.cat(losses).mean()
+            terms[name] = term(seen, visual.arrange(target_NTC, kept_N), visual.lengths).mean()
             total = total + term.weight * terms[name]
         return Losses(total, lm, terms, num_images - num_kept)
 

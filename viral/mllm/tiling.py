@@ -47,6 +47,6 @@ def token_map(config: "PretrainedConfig", sizes_N2: torch.Tensor) -> TokenMap:
     for height, width in sizes_N2.tolist():
         view, patch = tile_tokens(tiling, (height, width), patches)
         indices.append(np.where(view < 0, -1, (num_views + view) * patches**2 + patch))
-        lengths.append(len(view))
+        lengths.append(int((view >= 0).sum()))
         num_views += tiling.num_views((height, width))
     return TokenMap(torch.from_numpy(np.concatenate(indices)), lengths)

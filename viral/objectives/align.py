@@ -11,9 +11,9 @@ class Align(LossTerm):
 
     needs_head = True
 
-    def layer_loss(self, index: int, hidden_NTD: torch.Tensor, target_NTC: torch.Tensor) -> torch.Tensor:
-        """Of one layer, through its head."""
-        return negative_cosine(self.head(index)(hidden_NTD), target_NTC)
+    def compare(self, predicted_NTC: torch.Tensor, target_NTC: torch.Tensor) -> torch.Tensor:
+        """Token by token."""
+        return negative_cosine(predicted_NTC, target_NTC)
 
 
 def negative_cosine(predicted_NTC: torch.Tensor, target_NTC: torch.Tensor) -> torch.Tensor:

@@ -13,11 +13,10 @@ class Relation(LossTerm):
         self.needs_head = settings.use_head
         super().__init__(settings, shape)
 
-    def layer_loss(self, index: int, hidden_NTD: torch.Tensor, target_NTC: torch.Tensor) -> torch.Tensor:
-        """Of one layer, through its head if there is one."""
-        tokens_NTX = self.head(index)(hidden_NTD) if self.needs_head else hidden_NTD
-        with torch.autocast(tokens_NTX.device.type, enabled=False):  # a difference of cosines needs fp32
-            difference_NTT = similarities(tokens_NTX) - similarities(target_NTC)
+    def compare(self, predicted_NTC: torch.Tensor, target_NTC: torch.Tensor) -> torch.Tensor:
+        """Pair of tokens by pair."""
+        with torch.autocast(predicted_NTC.device.type, enabled=False):  # a difference of cosines needs fp32
+            difference_NTT = similarities(predicted_NTC) - similarities(target_NTC)
         return difference_NTT.square().mean(dim=(1, 2))
 
 

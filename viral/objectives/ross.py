@@ -5,6 +5,7 @@ the autoencoder's posterior at every step; a cache holds its mean.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,13 @@ class Ross(LossTerm):
         self.denoiser.requires_grad_(settings.train_head)
         self.register_buffer("signal", signal_shares(), persistent=False)
 
-    def layer_loss(self, index: int, hidden_NTD: torch.Tensor, target_NTC: torch.Tensor) -> torch.Tensor:
+    def layer_loss(
+        self,
+        index: int,
+        hidden_NTD: torch.Tensor,
+        target_NTC: torch.Tensor,
+        lengths: Sequence[int] | None = None,
+    ) -> torch.Tensor:
         """Draws times and noise from torch's generator, which every step seeds."""
         with torch.autocast(hidden_NTD.device.type, enabled=False):
             condition = F.layer_norm(hidden_NTD.float(), hidden_NTD.shape[-1:]).repeat(REPEATS, 1, 1)

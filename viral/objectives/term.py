@@ -3,7 +3,7 @@
 Shapes: N images, T visual tokens per image, D width of the LLM, C width of the target.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,7 +51,7 @@ class TermSettings:
 
 
 class LossTerm(nn.Module):
-    """Loss of each image, averaged over `layers`; `forward` is the same for all, `layer_loss` is the objective."""
+    """Loss of each image, averaged over `layers`; `forward` is the same for all, `compare` is the objective."""
 
     needs_head = False
     """Whether it has a trainable head for every layer, or one for all."""
@@ -69,8 +69,16 @@ class LossTerm(nn.Module):
             )
         self.heads.requires_grad_(settings.train_head)
 
-    def forward(self, hidden: Mapping[int, torch.Tensor], target_NTC: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        hidden: Mapping[int, torch.Tensor],
+        target_NTC: torch.Tensor,
+        lengths: Sequence[int] | None = None,
+    ) -> torch.Tensor:
         """Hidden states [N, T, D] by layer, and the target -> loss [N] of each image, in fp32.
+
+        Images of different `lengths` come in one row, [1, sum of lengths, D]: one call of a head whatever their number,
+        for ranks that share out its weights (ZeRO-3) gather them together.
 
         Raises:
             CacheMismatchError: token counts differ (the release would skip the sample silently).
@@ -83,12 +91,31 @@ class LossTerm(nn.Module):
             )
         target_NTC = (target_NTC.detach() if self.stop_gradient else target_NTC).float()
         losses = [
-            self.layer_loss(index, hidden[layer], target_NTC) for index, layer in enumerate(self.layers)
+            self.layer_loss(index, hidden[layer], target_NTC, lengths)
+            for index, layer in enumerate(self.layers)
         ]
         return torch.stack(losses).mean(dim=0)
 
-    def layer_loss(self, index: int, hidden_NTD: torch.Tensor, target_NTC: torch.Tensor) -> torch.Tensor:
+    def layer_loss(
+        self,
+        index: int,
+        hidden_NTD: torch.Tensor,
+        target_NTC: torch.Tensor,
+        lengths: Sequence[int] | None = None,
+    ) -> torch.Tensor:
         """Loss [N] of the `index`-th layer."""
+        predicted_NTC = self.predict(index, hidden_NTD)
+        if lengths is None:
+            return self.compare(predicted_NTC, target_NTC)
+        images = zip(predicted_NTC.split(list(lengths), 1), target_NTC.split(list(lengths), 1), strict=True)
+        return torch.cat([self.compare(predicted, target) for predicted, target in images])
+
+    def predict(self, index: int, hidden_NTD: torch.Tensor) -> torch.Tensor:
+        """What is compared with the target: hidden states behind the head of the `index`-th layer, if there is one."""
+        return self.head(index)(hidden_NTD) if self.needs_head else hidden_NTD
+
+    def compare(self, predicted_NTC: torch.Tensor, target_NTC: torch.Tensor) -> torch.Tensor:
+        """Loss [N] of each image."""
         raise NotImplementedError
 
     def head(self, index: int) -> nn.Module:
