@@ -87,9 +87,9 @@ def main() -> None:
         run(student, shared[: given.batch_size], given.batch_size, given.new)  # warms up
         for way, (questions, batch_size) in ways.items():
             with stage_times(student) as stages:
-                start = time.perf_counter()
+                start = now(device)
                 replies[way] = run(student, questions, batch_size, given.new)
-                seconds = time.perf_counter() - start
+                seconds = now(device) - start
             cells = [f"{stages[stage]:.2f}" for stage in STAGES]
             rest = seconds - sum(stages.values())
             print(
@@ -97,6 +97,14 @@ def main() -> None:
             )
         same = len({tuple(sorted(each.items())) for each in replies.values()}) == 1
         print("replies are the same in all ways" if same else "replies differ")
+
+
+def now(device: torch.device) -> float:
+    """Seconds; on a CPU those of the processor, which other jobs do not change much."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def run(student: Student, questions: list[Question], batch_size: int, new: int) -> dict[str, str]:
@@ -140,17 +148,13 @@ def make_student(name: str, folder: Path, device: torch.device, dtype: str) -> S
 def stage_times(student: Student) -> Iterator[dict[str, float]]:
     """Seconds by stage, filled while the block runs."""
     seconds, started = dict.fromkeys(STAGES, 0.0), dict[str, float]()
-
-    def now() -> float:
-        if student.model.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+    device = student.model.device
 
     def begin(stage: str) -> None:
-        started[stage] = now()
+        started[stage] = now(device)
 
     def end(stage: str) -> None:
-        seconds[stage] += now() - started[stage]
+        seconds[stage] += now(device) - started[stage]
 
     def stage_of(kwargs: dict[str, Any]) -> str:
         return "prompt" if kwargs["inputs_embeds"].shape[1] > 1 else "tokens"

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+FALLBACK_BATCH = 32
+"""On devices that a backend says nothing about."""
 
 
 def evaluate(
@@ -117,10 +119,8 @@ def generate_replies(
     }
     unfinished = [spec for spec in chosen if len(logs[spec.name].answered) < len(items_of[spec.name])]
     if unfinished:
-        answer, size = (
-            runner.load(model, where, str(maker["dtype"])),
-            batch_size or runner.batch_size[where.type],
-        )
+        answer = runner.load(model, where, str(maker["dtype"]))
+        size = batch_size or runner.batch_size.get(where.type, FALLBACK_BATCH)
         for benchmark in unfinished:
             _ask(answer, benchmark, items_of[benchmark.name], logs[benchmark.name], profile, template, size)
     return {name: log.path for name, log in logs.items()}

@@ -13,7 +13,7 @@ from PIL import Image
 from viral.data.conversation import IMAGE_TAG, get_template
 from viral.data.images import mean_fill, normalise, to_square
 from viral.data.tokens import encode_prompt
-from viral.mllm.llms import prompt_template
+from viral.mllm.llms import get_llm_family, prompt_template
 from viral.mllm.student import Student
 from viral.mllm.tap import LayerTap
 from viral.mllm.towers import patch_features
@@ -55,7 +55,8 @@ def token_groups(
         ConfigError: no such layer.
     """
     model = student.model
-    prompt = get_template(prompt_template(model, template)).prompt(PROMPT)
+    family = get_llm_family(model.config.text_config.model_type, "this model")
+    prompt = get_template(prompt_template(family, template)).prompt(PROMPT)
     ids_L = torch.tensor(encode_prompt(prompt, student.tokenizer, student.image), device=model.device)
     squares_NSSC = square_pictures(student, images, image_mode)
     pixels_NCSS = normalise(squares_NSSC, student.pixels).to(model.device, model.dtype)

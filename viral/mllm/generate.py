@@ -66,12 +66,16 @@ def generate(
             end = start + batch_size
             prompts = [ids[index] for index in order[start:end]]
             sight.read_ahead(images[start : end + batch_size])
+            replies = None
             try:
                 seen = sight.features(images[start:end])
                 replies = greedy(student, prompts, seen, max_new_tokens, sight.sizes(images[start:end]))
             except torch.OutOfMemoryError as error:
-                batch_size = _half(len(prompts), str(student.model.device), error)
-                continue  # outside this block, where the error no longer holds on to what filled the memory
+                if len(prompts) == 1:
+                    raise _too_small(student, error) from error
+            if replies is None:  # here, where the error no longer holds on to what filled the memory
+                batch_size = _half(len(prompts), student)
+                continue
             sight.answered(images[start:end])
             for index, tokens in zip(order[start:end], replies, strict=True):
                 text = str(student.tokenizer.decode(tokens, skip_special_tokens=True))
@@ -170,21 +174,23 @@ def end_tokens(student: Student) -> torch.Tensor:
     return torch.tensor(sorted({id_ for id_ in [*ids, student.tokenizer.eos_token_id] if id_ is not None}))
 
 
-def _half(batch_size: int, device: str, error: Exception) -> int:
+def _half(batch_size: int, student: Student) -> int:
     """A batch size to try after one that did not fit."""
-    if batch_size == 1:
-        raise ConfigError(
-            f"The memory of {device} does not hold one question ({str(error).splitlines()[0]}); "
-            "use another --device, or a smaller --dtype."
-        ) from error
     log.warning(
         "%d questions at a time do not fit into the memory of %s; going on with %d",
         batch_size,
-        device,
+        student.model.device,
         batch_size // 2,
     )
     torch.cuda.empty_cache()
     return batch_size // 2
+
+
+def _too_small(student: Student, error: torch.OutOfMemoryError) -> ConfigError:
+    return ConfigError(
+        f"The memory of {student.model.device} does not hold one question ({str(error).splitlines()[0]}); "
+        "use another --device, or a smaller --dtype."
+    )
 
 
 def _blocks(question: Question, student: Student, image_mode: str) -> list[int]:
