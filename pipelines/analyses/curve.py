@@ -40,6 +40,12 @@ class CurveSettings:
     baselines: tuple[Labelled, ...] = ()
     evals: tuple[Labelled, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not self.benchmarks:
+            raise ConfigError("No benchmark whose headline could be drawn; give --benchmarks cvbench,mmvp.")
+        names = tuple(get_benchmark(name).name for name in self.benchmarks)  # folders are named so
+        object.__setattr__(self, "benchmarks", names)
+
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
         return {

@@ -45,6 +45,7 @@ class PermutationSettings:
     seeds: tuple[int, ...] = SEEDS
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "benchmark", get_benchmark(self.benchmark).name)  # folders are named so
         if not LEAST_SEEDS <= len(set(self.seeds)) == len(self.seeds) or min(self.seeds) < 0:
             raise ConfigError(
                 f"--seeds {','.join(map(str, self.seeds))}; expected at least {LEAST_SEEDS} different numbers from 0."

@@ -311,6 +311,8 @@ BAD: list[tuple[list[str], type[ViralError], str]] = [
     (["pca", "--images", "{pictures}", "--basis", "mine"], ConfigError, "--basis 'mine'; expected one of"),
     (["permutation", "--data", "{data}", "--seeds", "0,1"], ConfigError, "at least 3 different numbers"),
     (["permutation", "--data", "{data}", "--seeds", "0,1,1"], ConfigError, "at least 3 different numbers"),
+    (["curve", "--data", "{data}", "--benchmarks", ","], ConfigError, "No benchmark whose headline"),
+    (["curve", "--data", "{data}", "--benchmarks", "none"], UnknownNameError, "Unknown benchmark 'none'"),
     (["permutation", "--data", "{data}", "--seeds", "a"], ConfigError, "whole numbers"),
 ]
 
