@@ -74,18 +74,23 @@ class Student:
             return images
         return images | {"image_sizes": torch.tensor([each.size for each in seen])}
 
-    def blocks(self, images: Sequence[ImageSource], image_mode: str = "pad") -> list[int]:
-        """Visual tokens of each of these images; only headers are read, and those only where pictures are tiled.
+    def sizes(self, images: Sequence[ImageSource], image_mode: str = "pad") -> list[Size] | None:
+        """Sizes as `look` gives them, where they matter: of pictures that are tiled. They are not decoded.
 
         Raises:
-            ImageError: an image that cannot be read, or is too long and thin.
+            ImageError: an image that cannot be read.
         """
         if self.image.tiling is None:
-            return [self.image.count] * len(images)
+            return None
         sizes = [image_size(image) for image in images]
-        if image_mode == "crop":
-            sizes = [(min(size), min(size)) for size in sizes]
-        return [self.image.block(size) for size in sizes]
+        return [(min(size), min(size)) for size in sizes] if image_mode == "crop" else sizes
+
+    def blocks(self, images: Sequence[ImageSource], image_mode: str = "pad") -> list[int]:
+        """Visual tokens of each of these images; raises as `sizes`, and if one is too long and thin for tiles."""
+        sizes = self.sizes(images, image_mode)
+        return (
+            [self.image.count] * len(images) if sizes is None else [self.image.block(size) for size in sizes]
+        )
 
 
 def load_student(source: str, *, device: str = "cpu", dtype: str = "float32") -> Student:
