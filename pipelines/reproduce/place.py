@@ -73,7 +73,7 @@ class Place:
         paths: dict[str, Any] = {"data.annotations": str(annotations), "data.images": str(images)}
         model = run.config.model
         for part, source in (("llm", model.llm), ("tower", model.tower), ("projector", model.projector)):
-            if source in self.local:
+            if source and source in self.local:
                 paths[f"model.{part}"] = self.local[source]
         if stage_one := run.stage_one:
             paths["model.projector"] = str(self.run(stage_one) / PROJECTOR_FILE)

@@ -51,10 +51,12 @@ def made_with(request: Request) -> str:
 
 
 def _line(request: Request, row: Row) -> Line:
-    folders = [
+    baselines, others = (
         [request.place.replies(run, request.profile) for run in runs] for runs in (row.baselines, row.runs)
-    ]
-    measured = measure(*folders, request.place.benchmarks, request.target.benchmarks, request.profile)
+    )
+    measured = measure(
+        baselines, others, request.place.benchmarks, request.target.benchmarks, request.profile
+    )
     return Line(
         labels=row.labels,
         cells=tuple(
