@@ -63,7 +63,7 @@ def measure(job: Job, model: Labelled, folder: Path) -> None:
     missing = [item for item in job.asked if item.id not in parts]
     if not missing:
         return
-    student, mode = job.load(model), get_profile(job.profile).image_mode
+    student, mode = job.load(model, tiles=True), get_profile(job.profile).image_mode
     for cache in settings.caches:
         cache.check(mode)
     layers = wanted_layers(student, settings.layers)
@@ -111,12 +111,13 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
 def _aligned(
     groups: Sequence[TokenGroup], references: Mapping[str, list[torch.Tensor]], settings: CknnaSettings
 ) -> dict[str, np.ndarray]:
-    """CKNNA [layers] with each reference; of a picture in tiles the mean over its tiles."""
+    """CKNNA [layers] with each reference; of a picture in tiles the mean over those with more than k tokens."""
 
     def neighbours(features_TD: torch.Tensor) -> Neighbours:
         return nearest(features_TD, settings.k, clamp=settings.clamp)
 
-    hidden = [{layer: neighbours(state) for layer, state in group.hidden.items()} for group in groups]
+    large = [place for place, group in enumerate(groups) if len(groups) == 1 or len(group.tower) > settings.k]
+    hidden = [{layer: neighbours(state) for layer, state in groups[at].hidden.items()} for at in large]
     values = {}
     for name, features in references.items():
         if len(features) != len(groups):
@@ -125,8 +126,8 @@ def _aligned(
                 "leave --cache out for such a model."
             )
         per_group = [
-            [cknna(state, neighbours(reference)) for state in states.values()]
-            for states, reference in zip(hidden, features, strict=True)
+            [cknna(state, neighbours(features[at])) for state in states.values()]
+            for at, states in zip(large, hidden, strict=True)
         ]
         values[name] = np.mean(per_group, axis=0)
     return values

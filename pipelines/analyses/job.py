@@ -64,16 +64,23 @@ class Job:
         assert self.questions is not None
         return self.questions
 
-    def load(self, model: Labelled) -> "Student":
-        """A model, ready to be asked.
+    def load(self, model: Labelled, *, tiles: bool = False) -> "Student":
+        """A model, ready to be asked; with `tiles` it may be one that sees them.
 
         Raises:
+            ConfigError: it sees tiles, and the analysis takes whole pictures only.
             ConfigError, WeightsError: see `load_model`.
         """
         from pipelines.training.load import load_model
         from viral.device import pick_device
 
-        return load_model(model.path, device=str(pick_device(self.device)), dtype=self.dtype)
+        student = load_model(model.path, device=str(pick_device(self.device)), dtype=self.dtype)
+        if student.image.tiling and not tiles:
+            raise ConfigError(
+                f"{model.path} sees tiles, and this analysis draws one grid for each picture; take cknna or "
+                "permutation."
+            )
+        return student
 
 
 @dataclass(frozen=True, slots=True)

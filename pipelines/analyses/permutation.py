@@ -90,7 +90,7 @@ def measure(job: Job, model: Labelled, folder: Path) -> None:
     }
     unfinished = {seed: log for seed, log in logs.items() if len(log.answered) < len(items)}
     if unfinished:
-        student = job.load(model)
+        student = job.load(model, tiles=True)
         for seed, log in unfinished.items():
             _answer(student, job, items, log, seed, model.label)
 

@@ -341,3 +341,13 @@ def test_a_damaged_part_or_result_is_named(models, pictures, tmp_path):
     path.write_text("{")
     with pytest.raises(DataError, match=r"cknna\.json is damaged; remove it"):
         analyze(*command)
+
+
+def test_a_student_that_sees_tiles_is_measured_or_refused(pictures, data, tmp_path):
+    model = ["--model", f"next={tiny.save_llava_next(tmp_path / 'next')}"]
+    asked = ["--images", pictures, "--limit", 2]
+    found = read(analyze("cknna", *model, *asked, "--k", 3, "--out", tmp_path / "cknna"))
+    assert len(found["data"]["references"]["vision tower"]["next"]["mean"]) == 5
+    for name in ("pca", "attention", "entropy"):
+        with pytest.raises(ConfigError, match=r"sees tiles.*take cknna or permutation"):
+            analyze(name, *model, *asked, "--out", tmp_path / name)

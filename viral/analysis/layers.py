@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from viral.data.conversation import IMAGE_TAG, get_template
-from viral.data.images import mean_fill, normalise, to_square
-from viral.data.tokens import encode_prompt
+from viral.data.images import mean_fill, to_square
+from viral.data.tiles import tile_tokens
+from viral.data.tokens import ImageTokens, encode_prompt
 from viral.mllm.llms import get_llm_family, prompt_template
-from viral.mllm.student import Student
+from viral.mllm.student import Seen, Student
 from viral.mllm.tap import LayerTap
 from viral.mllm.towers import patch_features
 
@@ -54,24 +55,42 @@ def token_groups(
     Raises:
         ConfigError: no such layer.
     """
-    model = student.model
-    family = get_llm_family(model.config.text_config.model_type, "this model")
+    family = get_llm_family(student.model.config.text_config.model_type, "this model")
     prompt = get_template(prompt_template(family, template)).prompt(PROMPT)
-    ids_L = torch.tensor(encode_prompt(prompt, student.tokenizer, student.image), device=model.device)
-    squares_NSSC = square_pictures(student, images, image_mode)
-    pixels_NCSS = normalise(squares_NSSC, student.pixels).to(model.device, model.dtype)
+    seen = [student.look(image, image_mode) for image in images]
+    # Pictures in tiles differ in length, and go one by one; others fill a batch.
+    batches = [[each] for each in seen] if student.image.tiling else [seen]
+    return [groups for batch in batches for groups in _batch_groups(student, batch, layers, prompt)]
+
+
+def _batch_groups(
+    student: Student, seen: Sequence[Seen], layers: Sequence[int], prompt: str
+) -> list[list[TokenGroup]]:
+    """Groups of pictures whose prompts are equally long."""
+    model = student.model
+    tokens = encode_prompt(prompt, student.tokenizer, student.image, [student.image.block(seen[0].size)])
+    ids_L = torch.tensor(tokens, device=model.device)
+    inputs = student.inputs(seen)
     with LayerTap(model.model.language_model, tuple(layers)) as tap:
-        model(
-            input_ids=ids_L.repeat(len(images), 1),
-            pixel_values=pixels_NCSS,
-            use_cache=False,
-            logits_to_keep=1,
-        )
+        model(input_ids=ids_L.repeat(len(seen), 1), **inputs, use_cache=False, logits_to_keep=1)
         hidden = {layer: state_NLD[:, ids_L == student.image.id] for layer, state_NLD in tap.take().items()}
-    tower_NTV = patch_features(model.model, pixels_NCSS)
+    towers = patch_features(model.model, inputs["pixel_values"]).split([len(each.views) for each in seen])
     return [
-        [TokenGroup(tower_TV, {layer: state_NTD[index] for layer, state_NTD in hidden.items()})]
-        for index, tower_TV in enumerate(tower_NTV)
+        _groups(student.image, each, tower, {layer: state[index] for layer, state in hidden.items()})
+        for index, (each, tower) in enumerate(zip(seen, towers, strict=True))
+    ]
+
+
+def _groups(
+    image: ImageTokens, seen: Seen, tower_VTV: torch.Tensor, hidden: Mapping[int, torch.Tensor]
+) -> list[TokenGroup]:
+    """A group for each view of one picture; the bars of a tile and the newlines between rows are in none."""
+    if image.tiling is None:
+        return [TokenGroup(tower_VTV[0], hidden)]
+    view_M, patch_M = map(torch.from_numpy, tile_tokens(image.tiling, seen.size, image.grid[0]))
+    return [
+        TokenGroup(tower_TV[patch_M[view_M == view]], {k: v[view_M == view] for k, v in hidden.items()})
+        for view, tower_TV in enumerate(tower_VTV)
     ]
 
 
