@@ -45,9 +45,12 @@ def read_table(request: Request, graph: Graph) -> Table:
 
 
 def made_with(request: Request) -> str:
-    """A sentence."""
+    """Scale, profile and seeds, for a reader."""
     seeds = "one training seed" if request.seeds == 1 else f"{request.seeds} training seeds"
-    return f"Scale {request.scale.name}, evaluation profile {request.profile}, {seeds} a row."
+    said = f"Scale {request.scale.name}, evaluation profile {request.profile}, {seeds} a row."
+    if request.scale.draws_world:
+        said += " Ours are the micro-world's counterparts of the rows: their values say nothing about the paper's."
+    return said
 
 
 def _line(request: Request, row: Row) -> Line:
