@@ -221,7 +221,7 @@ def generate_one(
     ((_, reply),) = generate(
         student, [asked], max_new_tokens=max_new_tokens, image_mode=shown.image_mode, batch_size=1
     )
-    return reply
+    return reply.strip()
 
 
 def _ask(
@@ -246,5 +246,5 @@ def _ask(
     progress = bar(len(items), benchmark.title, True, len(log.answered), "item")
     with log, progress:
         for id_, reply in replies:
-            log.add(id_, reply, prompts[id_])
+            log.add(id_, benchmark.kept(reply), prompts[id_])
             progress.update()

@@ -92,7 +92,7 @@ def measure(job: Job, model: Labelled, folder: Path) -> None:
     if unfinished:
         student = job.load(model, tiles=True)
         for seed, log in unfinished.items():
-            _answer(student, job, items, log, seed, model.label)
+            _answer(student, job, items, log, seed, model.label, made["template"])
 
 
 def report(job: Job, folders: Mapping[str, Path]) -> Findings:
@@ -112,7 +112,7 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
 
 
 def _answer(
-    student: "Student", job: Job, items: Sequence[Item], log: ReplyLog, seed: int, label: str
+    student: "Student", job: Job, items: Sequence[Item], log: ReplyLog, seed: int, label: str, template: str
 ) -> None:
     from viral.analysis.permutation import permuted_patches
     from viral.mllm.generate import Question, generate
@@ -120,7 +120,7 @@ def _answer(
     settings = job.settings
     assert isinstance(settings, PermutationSettings)
     benchmark = get_benchmark(settings.benchmark)
-    prompts = {item.id: prompt(benchmark, item, settings.profile) for item in items}
+    prompts = {item.id: prompt(benchmark, item, settings.profile, template) for item in items}
     asked = [Question(item.id, prompts[item.id], item.image) for item in items if item.id not in log.answered]
     shown = bar(len(items), f"{label}, seed {seed}", True, len(log.answered), "item")
     with log, permuted_patches(student, seed), shown:
@@ -131,7 +131,7 @@ def _answer(
             image_mode=get_profile(settings.profile).image_mode,
             batch_size=job.batch_size,
         ):
-            log.add(id_, reply, prompts[id_])
+            log.add(id_, benchmark.kept(reply), prompts[id_])
             shown.update()
 
 

@@ -76,7 +76,7 @@ def _load(model: str, device: "torch.device", dtype: str) -> Answer:
             outputs = llm.generate([request(each, image_mode) for each in part], sampling, use_tqdm=False)
             for question, output in zip(part, outputs, strict=True):
                 tokens = list(output.outputs[0].token_ids)
-                yield question.key, str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+                yield question.key, str(tokenizer.decode(tokens, skip_special_tokens=True))
 
     return answer
 

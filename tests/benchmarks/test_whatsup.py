@@ -3,7 +3,7 @@
 import pytest
 
 from tests.benchmarks import worlds
-from viral.benchmarks import get_benchmark, load_items, summarise
+from viral.benchmarks import BENCHMARKS, get_benchmark, load_items, summarise
 from viral.errors import DataError
 
 WHATSUP = get_benchmark("whatsup")
@@ -164,3 +164,9 @@ def test_rows_of_both_files_must_belong_together(tmp_path):
     (tmp_path / "AdaptVis/data/coco_qa_one_obj.json").write_text('[[1, "a", "b"]]')
     with pytest.raises(DataError, match=r"has 2 rows, .* has 1; row i of one"):
         load_items(WHATSUP, data, partial=True)
+
+
+def test_only_this_benchmarks_replies_keep_their_blanks():
+    assert {name: spec.kept(" left\n") for name, spec in BENCHMARKS.items()} == {
+        name: " left\n" if name == "whatsup" else "left" for name in BENCHMARKS
+    }

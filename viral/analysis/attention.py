@@ -116,7 +116,7 @@ def image_attention(
             f"The model reads {found} tokens of this picture, not {student.image.count} of one square; maps of "
             "attention are made for models that see a picture in one piece."
         )
-    return ImageAttention(reply, maps)
+    return ImageAttention(reply.strip(), maps)
 
 
 @contextmanager

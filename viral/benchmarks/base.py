@@ -107,7 +107,7 @@ class Benchmark:
     numbers are published. A folder that carries a `counts.json` declares its own. `layouts` gives the glob
     patterns, best first, that a group's questions may lie under; `load` gets the folder and the groups it holds.
     `rules` are all the known ways of reading a reply, `strict` and `lenient` among them; `details` is the
-    benchmark's own breakdown under one of them. Ids that `same_id` makes equal are one.
+    benchmark's own breakdown under one of them. Ids that `same_id` makes equal are one. `strips`: see `kept`.
     """
 
     name: str
@@ -122,6 +122,11 @@ class Benchmark:
     rules: Mapping[str, Parser]
     details: Callable[[Sequence[Verdict]], dict[str, object]]
     same_id: Callable[[str], str] = str
+    strips: bool = True
+
+    def kept(self, text: str) -> str:
+        """Generated text as it is stored: without the blanks around it, unless the release's script keeps them."""
+        return text.strip() if self.strips else text
 
 
 def get_profile(name: str) -> Profile:

@@ -131,6 +131,7 @@ WHATSUP = Benchmark(
     name="whatsup",
     title="What's Up",
     folder="AdaptVis",
+    strips=False,
     spellings=("whatsup_vlms", "whatsup_coco"),
     counts={"coco_one": (2247,), "coco_two": (440,), "controlled_a": (412,), "controlled_b": (408,)},
     layouts=lambda group: (*prompt_files(group), *caption_files(group)),

@@ -42,7 +42,7 @@ def generate(
 ) -> Iterator[tuple[str, str]]:
     """Yield (key, reply) for every question, batch by batch, prompts of similar length together.
 
-    A reply is the new text only: up to the end token, special tokens dropped, stripped. Where the device's memory
+    A reply is the new text only: up to the end token, special tokens dropped. Where the device's memory
     does not hold a batch, the half is tried, and what fits is kept to.
 
     Raises:
@@ -78,8 +78,7 @@ def generate(
                 continue
             sight.answered(images[start:end])
             for index, tokens in zip(order[start:end], replies, strict=True):
-                text = str(student.tokenizer.decode(tokens, skip_special_tokens=True))
-                yield questions[index].key, text.strip()
+                yield questions[index].key, str(student.tokenizer.decode(tokens, skip_special_tokens=True))
             start += len(prompts)
 
 
