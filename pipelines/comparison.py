@@ -91,7 +91,10 @@ class Row:
     def statement(self, name: str = "difference") -> str:
         """The row as a sentence part."""
         low, high = self.interval
-        return f"{name} {self.delta:+.1f} points [{low:+.1f}, {high:+.1f}], {format_p(self.p_value)}, {self.verdict}"
+        test = format_p(self.p_value) + (
+            f" (Holm {format_p(self.adjusted)})" if self.adjusted is not None else ""
+        )
+        return f"{name} {self.delta:+.1f} points [{low:+.1f}, {high:+.1f}], {test}, {self.verdict}"
 
 
 def compare_runs(
@@ -129,7 +132,7 @@ def compare_runs(
         for side in (paths[: len(baselines)], paths[len(baselines) :]):
             _require_distinct(side)
         rows += _rows(name, data_dir, paths[: len(baselines)], paths[len(baselines) :], profiles.pop())
-    return _with_holm(rows)
+    return with_holm(rows)
 
 
 def compare_replies(
@@ -141,7 +144,7 @@ def compare_replies(
         UnknownNameError: no such benchmark or profile.
         DataError: replies that are damaged, incomplete, or of other data.
     """
-    return _with_holm(_rows(benchmark, data_dir, [baseline], [other], profile))
+    return with_holm(_rows(benchmark, data_dir, [baseline], [other], profile))
 
 
 def _shared(folders: Sequence[Path]) -> list[str]:
@@ -256,7 +259,7 @@ def _percent(bounds: tuple[float, float]) -> tuple[float, float]:
     return 100 * bounds[0], 100 * bounds[1]
 
 
-def _with_holm(rows: Sequence[Row]) -> list[Row]:
+def with_holm(rows: Sequence[Row]) -> list[Row]:
     """The rows, each headline with its p-value adjusted for the number of headlines."""
     adjusted = iter(holm([row.p_value for row in rows if row.task == HEADLINE]))
     return [replace(row, adjusted=next(adjusted)) if row.task == HEADLINE else row for row in rows]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.comparison import Row, compare_replies
+from pipelines.comparison import Row, compare_replies, with_holm
 from pipelines.evaluate import score
 from pipelines.replies import read_settings
 from pipelines.report.sources import Folders, replies_of
@@ -46,13 +46,15 @@ def differences(baseline: Evaluation, other: Evaluation, data_dir: Path) -> list
     Raises:
         DataError: see `compare_replies`.
     """
-    return [
-        row
-        for name in shared(baseline, other)
-        for row in compare_replies(
-            name, data_dir, baseline.replies[name], other.replies[name], profile=baseline.profile
-        )
-    ]
+    return with_holm(
+        [
+            row
+            for name in shared(baseline, other)
+            for row in compare_replies(
+                name, data_dir, baseline.replies[name], other.replies[name], profile=baseline.profile
+            )
+        ]
+    )
 
 
 def shared(first: Evaluation, second: Evaluation) -> list[str]:

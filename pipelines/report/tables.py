@@ -75,7 +75,12 @@ def _row(row: Row, span: tuple[float, float], baseline: str, other: str) -> str:
 <td data-label="{html(other)}">{_score(row.other.value, row.other.interval)}</td>
 <td class="delta" data-label="Difference">{signed(row.delta, 1)}
 <small>{signed(low, 1)} to {signed(high, 1)}</small></td><td class="plot">{drawing}</td>
-<td data-label="Test">{html(format_p(row.p_value))}<small>{row.verdict}</small></td></tr>"""
+<td data-label="Test">{html(format_p(row.p_value))}{_holm(row)}<small>{row.verdict}</small></td></tr>"""
+
+
+def _holm(row: Row) -> str:
+    """The p-value of a headline among several, corrected for their number."""
+    return "" if row.adjusted is None else f"<small>Holm {html(format_p(row.adjusted))}</small>"
 
 
 def _score(value: float, bounds: Sequence[float]) -> str:

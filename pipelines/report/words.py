@@ -8,13 +8,13 @@ from viral.benchmarks.stats import SIGNIFICANCE, format_p
 
 
 def verdict(rows: Sequence[Row], subject: str, contrast: str) -> str:
-    """What the differences on whole benchmarks amount to: did `subject` score higher or lower?
+    """What the differences on whole benchmarks amount to: did `subject` score higher or lower, after Holm's correction?
 
     `contrast` ends the sentence "No significant difference between ...".
     """
-    totals = [row for row in rows if row.task == ALL and row.significant]
-    better = [row.title for row in totals if row.delta > 0]
-    worse = [row.title for row in totals if row.delta < 0]
+    found = [row for row in whole_benchmarks(rows) if row.significant and (row.adjusted or 0) < SIGNIFICANCE]
+    better = [row.title for row in found if row.delta > 0]
+    worse = [row.title for row in found if row.delta < 0]
     sentences = [
         f"{subject} scored significantly {direction} on {' and '.join(names)}."
         for direction, names in (("higher", better), ("lower", worse))
@@ -25,7 +25,16 @@ def verdict(rows: Sequence[Row], subject: str, contrast: str) -> str:
 
 def evidence(rows: Sequence[Row]) -> list[str]:
     """One statement per whole benchmark: difference, interval, p-value, significant or not."""
-    return [row.statement(row.title) for row in rows if row.task == ALL]
+    return [row.statement(row.title) for row in whole_benchmarks(rows)]
+
+
+def whole_benchmarks(rows: Sequence[Row]) -> list[Row]:
+    """One row per benchmark: its headline, or all its items where that is not defined."""
+    chosen: dict[str, Row] = {}
+    for row in rows:
+        if row.task == HEADLINE or (row.task == ALL and row.benchmark not in chosen):
+            chosen[row.benchmark] = row
+    return list(chosen.values())
 
 
 def caveats(rows: Sequence[Row]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.comparison import ALL, Row, accuracy_row
+from pipelines.comparison import ALL, HEADLINE, Row, accuracy_row
 from pipelines.report.demo_page import (
     CacheFacts,
     DemoReport,
@@ -22,7 +22,7 @@ from pipelines.report.demo_page import (
 from pipelines.report.items import pack
 from pipelines.report.pictures import lossless
 from pipelines.report.svg import Curve
-from pipelines.report.words import markdown_table
+from pipelines.report.words import evidence, markdown_table
 from tests.pipelines.report.html import Page, check_self_contained
 from viral.benchmarks import Item
 
@@ -139,6 +139,15 @@ def test_verdict():
     assert demo_verdict([noise]) == "No significant difference between training with and without alignment."
     assert demo_verdict([better, worse]).endswith("significantly lower on POPE.")
     assert demo_verdict([ROWS[0]]) == demo_verdict([noise])  # tasks of a benchmark do not make the headline
+
+
+def test_a_headline_stands_for_its_benchmark_and_pays_for_the_others():
+    tasks = ROWS[0], replace(ROWS[1], task=HEADLINE, adjusted=0.01), ROWS[3]
+    assert demo_verdict(tasks).endswith("significantly higher on CV-Bench 2D.")
+    corrected = [replace(row, adjusted=0.2) if row.task == HEADLINE else row for row in tasks]
+    assert demo_verdict(corrected).startswith("No significant difference")
+    assert evidence(corrected)[0].startswith("CV-Bench 2D +29.0 points")
+    assert "(Holm p = 0.200)" in evidence(corrected)[0]
 
 
 def test_markdown_table_is_aligned_and_complete():
