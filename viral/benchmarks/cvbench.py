@@ -38,7 +38,7 @@ def _item(row: dict[str, Any], folder: Path, groups: Sequence[str], where: str) 
         question=field(row, "prompt", str, where),
         answer=field(row, "answer", str, where).strip().strip("()"),
         options=tuple(map(str, choices)),
-        source=str(row.get("source", "")),
+        source=str(row.get("source") or ""),
     )
     if len(item.answer) != 1 or item.answer not in letters(item):
         raise DataError(f"{where}: answer {row['answer']!r}; expected (A) to ({letters(item)[-1:] or '?'}).")
@@ -51,8 +51,9 @@ def by_source(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
 
 
 def source_mean(verdicts: Sequence[Verdict]) -> float | None:
-    """The data card's score: plain mean over picture collections."""
-    return mean(list(by_source(verdicts).values()))
+    """The data card's score: plain mean over picture collections; None if an item does not name its own."""
+    found = by_source(verdicts)
+    return None if "" in found else mean(list(found.values()))
 
 
 def _details(verdicts: Sequence[Verdict]) -> dict[str, object]:
