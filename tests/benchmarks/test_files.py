@@ -118,6 +118,7 @@ def broken_row(tmp_path, benchmark, **changes):
         ("cvbench", {"prompt": ...}, "line 2 has no field 'prompt'; it holds idx, "),
         ("cvbench", {"choices": "3, 1"}, "choices is str"),
         ("cvbench", {"choices": []}, "answer"),
+        ("cvbench", {"choices": ["x"] * 27}, "27 choices"),
         ("cvbench", {"idx": 0}, r"1 ids occur twice.*'0'"),
         ("cvbench", {"filename": "../../secret.png"}, "leaves the image root"),
         ("cvbench", {"filename": "/etc/passwd"}, "leaves the image root"),

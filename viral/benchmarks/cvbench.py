@@ -5,6 +5,7 @@ On disk: `cvbench/test_2d.jsonl` with the pictures at `cvbench/<filename>`, or `
 
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from viral.benchmarks.base import Benchmark, Item, Protocol, Verdict, accuracy, by, mean
@@ -27,6 +28,8 @@ def _item(row: dict[str, Any], folder: Path, groups: Sequence[str], where: str) 
     if task not in groups:
         raise DataError(f"{where}: task {task!r}; expected one of {', '.join(groups)}.")
     choices = field(row, "choices", list, where)
+    if len(choices) > len(ascii_uppercase):
+        raise DataError(f"{where}: {len(choices)} choices; expected no more than there are letters.")
     embedded = row.get("image")
     item = Item(
         id=str(field(row, "idx", (int, str), where)),
