@@ -119,7 +119,8 @@ def compare_runs(
         raise ConfigError(
             f"{len(baselines)} baselines and {len(others)} others; give as many, one per training seed, in one order."
         )
-    names = list(benchmarks or _shared(folders))
+    asked = dict.fromkeys(get_benchmark(name).name for name in benchmarks or ())
+    names = list(asked or _shared(folders))
     rows: list[Row] = []
     for name in names:
         paths = [folder / name / REPLIES for folder in folders]

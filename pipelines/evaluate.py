@@ -138,7 +138,7 @@ def score(
     spec = get_benchmark(benchmark)
     answers = read_replies(replies, partial=partial)
     settings = read_settings(replies) or {}
-    profile = profile or settings.get("profile", "paper")
+    profile = profile or str(settings.get("profile", "paper"))
     items = load_items(spec, data_dir, profile, partial=partial)
     if "data" in settings and settings["data"] != fingerprint(spec, items):
         raise DataError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from stores.publish import publish
 from viral.benchmarks.scoring import read_replies
+from viral.benchmarks.tables import parse_json
 from viral.errors import ConfigError, DataError
 
 REPLIES = "replies.jsonl"
@@ -67,7 +68,7 @@ def read_settings(replies: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is damaged: {error}. Give a new --output.") from error
     if not isinstance(settings, dict):

@@ -1,10 +1,10 @@
 """`scores.json` of one model: benchmarks join it call by call, those of another model are refused."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pipelines.replies import write_readable_json
+from viral.benchmarks.tables import parse_json
 from viral.errors import ConfigError, DataError
 
 SCORES = "scores.json"
@@ -18,7 +18,7 @@ def read_scores(folder: Path) -> dict[str, dict[str, Any]]:
     """
     path = folder / SCORES
     try:
-        scores = json.loads(path.read_bytes())
+        scores = parse_json(path.read_bytes())
         if all(isinstance(entry["generated"], dict) for entry in scores.values()):
             return dict(scores)
     except FileNotFoundError:

@@ -12,12 +12,15 @@ import pytest
 from tests.benchmarks import worlds
 from viral.benchmarks import BENCHMARKS, get_benchmark, load_items
 from viral.benchmarks.files import require_images
-from viral.errors import DataError
+from viral.errors import DataError, ViralError
 
 ROOT = "MME_Benchmark_release_version"
 MME_TEXT = f"{ROOT}/existence/0001.txt"
 CAPTIONS = "AdaptVis/data/coco_qa_two_obj.json"
 PROMPTS = "AdaptVis/prompts/COCO_QA_one_obj_with_answer_four_options.jsonl"
+
+DEEP = "[" * 100_000
+"""Deeper than Python's JSON parser can go."""
 
 
 def truncate(data, file):
@@ -87,6 +90,14 @@ DAMAGE = {
     "ids twice, lines": ("cvbench", lambda d: repeated(d, "cvbench/test_2d.jsonl"), "1 ids occur twice"),
     "label typo, MMVP": ("mmvp", lambda d: swap(d, "MMVP/Questions.csv", ",(b)\n", ",(c)\n"), "expected (a) or (b)"),
     "options typo, MMVP": ("mmvp", lambda d: swap(d, "MMVP/Questions.csv", "(b) Unlit", "b) Unlit"), "expected '(a)"),
+    "index too long, MMVP": (
+        "mmvp",
+        lambda d: swap(d, "MMVP/Questions.csv", "1,Is", "9" * 5000 + ",Is"),
+        "expected a number",
+    ),
+    "nested lines": ("cvbench", lambda d: write(d, "cvbench/test_2d.jsonl", DEEP), "nested too deep"),
+    "nested captions": ("whatsup", lambda d: write(d, CAPTIONS, DEEP), "nested too deep"),
+    "nested counts": ("pope", lambda d: write(d, "POPE/counts.json", DEEP), "nested too deep"),
     "index typo, MMVP": ("mmvp", lambda d: swap(d, "MMVP/Questions.csv", "1,Is", "one,Is"), "expected a number"),
     "label typo, What's Up": ("whatsup", lambda d: swap(d, PROMPTS, '"Left"', '"Lefft"'), "expected one of left"),
     "no question mark": ("whatsup", lambda d: swap(d, PROMPTS, "photo?", "photo."), "expected 'USER:"),
@@ -185,6 +196,7 @@ def command(data, replies, benchmark, *options):
         ("pope", '{"id": "random/1", "reply": "yes"}\n' * 2, (), "id random/1 has been answered before"),
         ("pope", '{"id": "0", "reply": "A"}\n', ("--partial",), "1 of 1 replies answer no item of POPE"),
         ("mmvp", '{"id": "1", "reply": "A"}\n', (), "5 of 6 items of MMVP have no reply, first '2'"),
+        ("pope", '{"id": "random/1", "reply": ' + DEEP, (), "nested too deep"),
         ("gqa", '{"id": "1", "reply": "A"}\n', (), "Unknown benchmark 'gqa'"),
         ("mme", '{"id": "1", "reply": "A"}\n', ("--profile", "release"), "Unknown evaluation profile"),
     ],
@@ -208,6 +220,15 @@ def test_replies_of_another_benchmark(tmp_path, name, other):
     path = worlds.write_replies(tmp_path / "r.jsonl", said)
     with pytest.raises(DataError, match=r"answer no item of|have no reply"):
         worlds.viral_score(name, tmp_path, path)
+
+
+@pytest.mark.parametrize("settings", [DEEP, '{"profile": []}', "[]", "{"])
+def test_damaged_settings_beside_replies(tmp_path, settings):
+    data = worlds.pope(tmp_path)
+    path = worlds.write_replies(tmp_path / "replies.jsonl", {"random/1": "yes"})
+    path.with_name("settings.json").write_text(settings)
+    with pytest.raises(ViralError, match=r"settings\.json|Unknown evaluation profile '\[\]'"):
+        worlds.viral_score("pope", data, path)
 
 
 def test_partial_flags_what_is_missing_in_text_and_json(tmp_path):

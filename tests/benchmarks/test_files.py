@@ -1,6 +1,7 @@
 """Loading: the published sizes, declared subsets, and everything that can be wrong with a folder."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -117,6 +118,7 @@ def broken_row(tmp_path, benchmark, **changes):
         ("cvbench", {"prompt": ...}, "line 2 has no field 'prompt'; it holds idx, "),
         ("cvbench", {"choices": "3, 1"}, "choices is str"),
         ("cvbench", {"choices": []}, "answer"),
+        ("cvbench", {"choices": ["x"] * 27}, "27 choices"),
         ("cvbench", {"idx": 0}, r"1 ids occur twice.*'0'"),
         ("cvbench", {"filename": "../../secret.png"}, "leaves the image root"),
         ("cvbench", {"filename": "/etc/passwd"}, "leaves the image root"),
@@ -188,6 +190,23 @@ def test_data_may_be_the_benchmarks_own_folder_or_another_spelling_of_it(tmp_pat
     assert [item.id for item in load_items(BENCHMARKS[name], data)] == expected
 
 
+def test_counts_lie_in_the_benchmarks_folder_whatever_is_below_it(tmp_path):
+    """A level between, or the zip, bears one of MME's names, too."""
+    data, folder = worlds.mme(tmp_path / "data"), BENCHMARKS["mme"].folder
+    expected = [item.id for item in load_items(BENCHMARKS["mme"], data)]
+    subtasks = [path for path in (data / folder).iterdir() if path.is_dir()]
+    between = data / folder / "MME_Benchmark"
+    between.mkdir()
+    for path in subtasks:
+        path.rename(between / path.name)
+    for given in (data, data / folder):
+        assert [item.id for item in load_items(BENCHMARKS["mme"], given)] == expected
+    shutil.make_archive(str(data / folder / folder), "zip", between)
+    shutil.rmtree(between)
+    for given in (data, data / folder):
+        assert [item.id for item in load_items(BENCHMARKS["mme"], given)] == expected
+
+
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_counts_are_an_error_unless_declared_or_partial(tmp_path, name):
     data, benchmark = worlds.WRITERS[name](tmp_path), BENCHMARKS[name]
@@ -228,6 +247,17 @@ def test_cvbench_as_a_table_with_its_pictures(tmp_path):
     assert fingerprint(CVBENCH, lines) == fingerprint(CVBENCH, table)
     require_images(table)
     assert decode_image(table[7].image).getpixel((0, 0)) == (7, 0, 0)
+
+
+@pytest.mark.parametrize("changes", [{"source": None}, {"source": ""}, {}])
+def test_without_their_sources_items_have_no_mean_over_sources(tmp_path, changes):
+    rows = worlds.cvbench_rows(6, 4)
+    rows[3] = {name: value for name, value in rows[3].items() if name != "source"} | changes
+    worlds.write_lines(worlds.cvbench(tmp_path) / "cvbench/test_2d.jsonl", rows)
+    items = load_items(CVBENCH, tmp_path)
+    said = {item.id: item.answer for item in items}
+    assert summarise(CVBENCH, items, said, "clean")["headline"]["value"] is None
+    assert summarise(CVBENCH, items, said, "paper")["headline"]["value"] == 100.0
 
 
 def test_a_fingerprint_knows_questions_and_answers_not_order(tmp_path):

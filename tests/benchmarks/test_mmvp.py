@@ -50,6 +50,13 @@ def test_the_prompt_drops_one_blank_before_the_second_option(tmp_path):
     assert item("(a) Open  (b) Closed", tmp_path).question == "Is it open?\nA. Open \nB. Closed"
 
 
+def test_the_prompt_keeps_the_blanks_of_the_file(tmp_path):
+    rows = [["1 ", "Is it open? ", " (a) Open (b) Closed ", " (a)"]]
+    (read,) = MMVP.load(worlds.write_mmvp(tmp_path / "MMVP", rows) / "MMVP", [])
+    assert read.question == "Is it open? \n A. Open\nB. Closed "
+    assert (read.id, read.options, read.answer) == ("1", ("Open", "Closed"), "A")
+
+
 @pytest.mark.parametrize("header", ["Index", "lndex", "\ufeffIndex"])
 def test_the_first_header_may_be_misspelt(tmp_path, header):
     data = worlds.write_mmvp(tmp_path / "MMVP", worlds.mmvp_rows(300), header)

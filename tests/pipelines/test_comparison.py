@@ -65,6 +65,12 @@ def test_a_model_against_itself_is_noise(data, tmp_path):
         assert row.verdict == "within noise"
 
 
+def test_a_benchmark_is_compared_once_in_whatever_spelling(data, tmp_path):
+    sides = [[folder(tmp_path / name, data, wrong)] for name, wrong in (("a", 6), ("b", 0))]
+    spelt = compare_runs(*sides, data, ["POPE", "pope", "CV-Bench 2D"])
+    assert spelt == compare_runs(*sides, data, ["pope", "cvbench"])
+
+
 def test_a_single_changed_answer_is_noise(data, tmp_path):
     rows = compare_replies(
         "cvbench", data, *(folder(tmp_path / str(n), data, n) / "cvbench/replies.jsonl" for n in (1, 0))

@@ -5,6 +5,7 @@ On disk: `cvbench/test_2d.jsonl` with the pictures at `cvbench/<filename>`, or `
 
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from viral.benchmarks.base import Benchmark, Item, Protocol, Verdict, accuracy, by, mean
@@ -27,6 +28,8 @@ def _item(row: dict[str, Any], folder: Path, groups: Sequence[str], where: str) 
     if task not in groups:
         raise DataError(f"{where}: task {task!r}; expected one of {', '.join(groups)}.")
     choices = field(row, "choices", list, where)
+    if len(choices) > len(ascii_uppercase):
+        raise DataError(f"{where}: {len(choices)} choices; expected no more than there are letters.")
     embedded = row.get("image")
     item = Item(
         id=str(field(row, "idx", (int, str), where)),
@@ -38,7 +41,7 @@ def _item(row: dict[str, Any], folder: Path, groups: Sequence[str], where: str) 
         question=field(row, "prompt", str, where),
         answer=field(row, "answer", str, where).strip().strip("()"),
         options=tuple(map(str, choices)),
-        source=str(row.get("source", "")),
+        source=str(row.get("source") or ""),
     )
     if len(item.answer) != 1 or item.answer not in letters(item):
         raise DataError(f"{where}: answer {row['answer']!r}; expected (A) to ({letters(item)[-1:] or '?'}).")
@@ -51,8 +54,9 @@ def by_source(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
 
 
 def source_mean(verdicts: Sequence[Verdict]) -> float | None:
-    """The data card's score: plain mean over picture collections."""
-    return mean(list(by_source(verdicts).values()))
+    """The data card's score: plain mean over picture collections; None if an item does not name its own."""
+    found = by_source(verdicts)
+    return None if "" in found else mean(list(found.values()))
 
 
 def _details(verdicts: Sequence[Verdict]) -> dict[str, object]:

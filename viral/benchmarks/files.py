@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from viral.benchmarks.base import Benchmark, Item, get_profile, squash
+from viral.benchmarks.tables import parse_json
 from viral.data.annotations import resolve_image
 from viral.errors import DataError, ImageError
 
@@ -53,12 +54,16 @@ def load_items(
 
 
 def locate(benchmark: Benchmark, data_dir: Path) -> Path:
-    """The benchmark's own folder, or zip archive: below `data_dir` under any of its names, or `data_dir` itself."""
+    """The benchmark's own folder, or zip archive: below `data_dir` under any of its names, or `data_dir` itself.
+
+    A `counts.json` tells that `data_dir` is the benchmark's own folder, although one of that name may be in it.
+    """
     canonical = data_dir / benchmark.folder
     children = sorted(data_dir.iterdir()) if data_dir.is_dir() else []
     known = {squash(name) for name in (benchmark.name, benchmark.folder, *benchmark.spellings)}
     named = [canonical, *(child for child in children if squash(child.name.removesuffix(".zip")) in known)]
-    for folder in [*named, data_dir]:
+    own = [data_dir] if (data_dir / COUNTS_FILE).is_file() else []
+    for folder in [*own, *named, data_dir]:
         if any(question_files(folder, benchmark.layouts(group)) for group in benchmark.counts):
             return folder
     return next((folder for folder in named if folder.is_dir()), canonical)
@@ -105,7 +110,7 @@ def group_sizes(
         }
         return present or benchmark.counts
     try:
-        declared = json.loads(path.read_text(encoding="utf-8"))
+        declared = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     valid = isinstance(declared, dict) and declared

@@ -33,13 +33,14 @@ def _load(folder: Path, groups: Sequence[str]) -> list[Item]:
 
 def _item(row: Sequence[str], pictures: Path, where: str) -> Item:
     # By position: the first header has been published as "Index" and, misread, as "lndex".
-    index, question, options, answer = (cell.strip() for cell in row[:COLUMNS])
-    if not index.isdecimal():
-        raise DataError(f"{where}: index {index!r}; expected a number.")
+    index, question, options, answer = row[:COLUMNS]
+    if not re.fullmatch(r"\s*\d{1,9}\s*", index):
+        raise DataError(f"{where}: index {index!r:.40}; expected a number.")
+    answer = answer.strip()
     if answer not in ("(a)", "(b)"):
         raise DataError(f"{where}: answer {answer!r}; expected (a) or (b).")
-    first, between, second = options.removeprefix("(a)").partition("(b)")
-    if not options.startswith("(a)") or not between:
+    first, between, second = options.strip().removeprefix("(a)").partition("(b)")
+    if not options.strip().startswith("(a)") or not between:
         raise DataError(f"{where}: options {options!r}; expected '(a) ... (b) ...'.")
     listed = options.replace("(a)", "A.").replace("(b)", "\nB.").replace(" \n", "\n")
     return Item(

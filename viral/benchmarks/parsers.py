@@ -5,6 +5,7 @@ answer and nothing else, `lenient` is a diagnostic that shows how much a score o
 """
 
 import re
+from string import ascii_uppercase
 
 from viral.benchmarks.base import Item
 
@@ -21,7 +22,7 @@ _CAPITAL = re.compile(r"(?<!\w)(?!A\s+[a-z])([A-Z])(?!\w)")
 
 def letters(item: Item) -> str:
     """The letters of an item's options: "ABCD" for four."""
-    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(item.options)]
+    return ascii_uppercase[: len(item.options)]
 
 
 def strict_letter(reply: str, item: Item) -> str | None:

@@ -7,6 +7,7 @@ the sizes that they were given. Shape letters: B draws, R lists of replies, I it
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -57,44 +58,35 @@ class Clusters:
 
         The headline may be any function of verdicts. A cluster drawn twice comes in two clusters.
         """
-        copies = [_Copies(side) for side in verdicts]
+        members = [indices for stratum in self.strata for indices in stratum]
+        copies = [_Copies(side, members) for side in verdicts]
+        sizes = [len(stratum) for stratum in self.strata]
         values = np.empty((draws, len(verdicts)))
         for draw in range(draws):
-            times = [
-                pair
-                for stratum in self.strata
-                for pair in zip(
-                    stratum,
-                    np.bincount(
-                        rng.integers(len(stratum), size=len(stratum)), minlength=len(stratum)
-                    ).tolist(),
-                    strict=True,
-                )
-            ]
+            times = np.concatenate(
+                [np.bincount(rng.integers(size, size=size), minlength=size) for size in sizes]
+            )
+            (places,) = times.nonzero()
+            drawn = list(zip(places.tolist(), times[places].tolist(), strict=True))
             for side, made in enumerate(copies):
-                drawn = [
-                    verdict
-                    for indices, number in times
-                    for copy in range(number)
-                    for verdict in made(indices, copy)
-                ]
-                value = headline(drawn)
+                value = headline(list(chain.from_iterable(map(made.__getitem__, drawn))))
                 values[draw, side] = np.nan if value is None else value
         return values
 
 
-class _Copies:
-    """The verdicts of a cluster, once more under a cluster's name of its own."""
+class _Copies(dict[tuple[int, int], list[Verdict]]):
+    """(a cluster's place, how often it was drawn) -> its verdicts so often, each time under another cluster's name."""
 
-    def __init__(self, verdicts: Sequence[Verdict]) -> None:
-        self._verdicts = verdicts
-        self._made: dict[tuple[int, int], list[Verdict]] = {}
+    def __init__(self, verdicts: Sequence[Verdict], members: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self._verdicts, self._members = verdicts, members
 
-    def __call__(self, indices: Sequence[int], copy: int) -> list[Verdict]:
-        key = (indices[0], copy)
-        if key not in self._made:
-            self._made[key] = [_renamed(self._verdicts[index], copy) for index in indices]
-        return self._made[key]
+    def __missing__(self, drawn: tuple[int, int]) -> list[Verdict]:
+        place, times = drawn
+        self[drawn] = [
+            _renamed(self._verdicts[index], copy) for copy in range(times) for index in self._members[place]
+        ]
+        return self[drawn]
 
 
 def _renamed(verdict: Verdict, copy: int) -> Verdict:

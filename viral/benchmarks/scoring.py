@@ -19,6 +19,8 @@ def read_replies(path: Path, *, partial: bool = False) -> dict[str, str]:
     Raises:
         DataError: missing, empty or damaged file, a line without the two fields, or an id that comes twice.
     """
+    if not path.exists():
+        raise DataError(f"No file {path}; give the replies.jsonl that viral eval wrote.")
     replies: dict[str, str] = {}
     contradictory = set()
     for where, row in read_jsonl(path):

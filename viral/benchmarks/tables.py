@@ -33,6 +33,18 @@ def read_text(source: ImageSource) -> str:
     return text
 
 
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - anything JSON can hold
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none, or is nested deeper than Python's parser can go.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def read_json(path: Path) -> list[tuple[str, Any]]:
     """(place, value) of each entry of a JSON list, or of each line that is not blank.
 
@@ -41,7 +53,7 @@ def read_json(path: Path) -> list[tuple[str, Any]]:
     """
     text = read_text(path)
     try:
-        whole = json.loads(text) if text.lstrip().startswith("[") else None
+        whole = parse_json(text) if text.lstrip().startswith("[") else None
     except ValueError:
         whole = None  # lines of lists, or damaged: the lines will tell
     if isinstance(whole, list):
@@ -52,7 +64,7 @@ def read_json(path: Path) -> list[tuple[str, Any]]:
             continue
         where = f"{path} line {number}"
         try:
-            rows.append((where, json.loads(line)))
+            rows.append((where, parse_json(line)))
         except ValueError as error:
             raise DataError(
                 f"{where} is not valid JSON ({one_line(error)}); the file is damaged or cut short."
