@@ -223,7 +223,9 @@ def test_pca_maps(models, pictures, tmp_path, basis):
 def test_pca_maps_of_one_layer_stand_in_one_line(models, pictures, tmp_path):
     shapes = {}
     for layers in ("2", "2,4"):
-        analyze("pca", *models, "--images", pictures, "--limit", 1, "--layers", layers, "--out", tmp_path / layers)
+        analyze(
+            "pca", *models, "--images", pictures, "--limit", 1, "--layers", layers, "--out", tmp_path / layers
+        )
         with Image.open(tmp_path / layers / "pca_0.png") as drawn:
             shapes[layers] = drawn.size
     assert shapes["2"][0] > 2 * shapes["2"][1]
