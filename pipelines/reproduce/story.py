@@ -135,7 +135,9 @@ def _finish(request: Request, graph: Graph) -> Finished:
 
 def report_words(request: Request, graph: Graph, out: Path) -> list[str]:
     """The command that writes the report on every evaluation, run and analysis of a target."""
-    place, runs = request.place, [run for row in graph.rows for run in row.runs]
+    place = request.place
+    # First seeds first, so that the first two evaluations, which the page opens with, are two rows of the table.
+    runs = [row.runs[seed] for seed in range(request.seeds) for row in graph.rows]
     folders = dict.fromkeys(
         [
             *(f"{run.name}={place.replies(run, request.profile)}" for run in runs),
