@@ -67,3 +67,7 @@ def main() -> None:
 def _fail(message: object) -> NoReturn:
     typer.echo(f"error: {' '.join(str(message).split())}", err=True)
     sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,6 +19,8 @@ def needs_text(needs: "Sequence[Need]") -> str:
 
     missing = [need for need in needs if not need.is_here]
     lines = [f"missing, {len(missing)}:"] if missing else ["nothing is missing"]
+    if folders := {need.folder for need in missing if need.folder}:
+        lines[0] += f" commands for data and benchmarks are to be typed in {' and '.join(sorted(folders))}"
     for need in missing:
         lines += [f"  {line(need)}", *(f"      {text}" for text in need.get)]
     if fetched := sum(need.num_bytes or 0 for need in missing if need.get):

@@ -94,7 +94,7 @@ def report(job: Job, folders: Mapping[str, Path]) -> Findings:
         drawings.append(
             Drawing(
                 figure,
-                f"{item.id}: three leading principal components of the tokens. {BASES[settings.basis]}",
+                f"Picture {item.id}: three leading principal components of the tokens. {BASES[settings.basis]}",
             )
         )
         data.append(
@@ -135,30 +135,30 @@ def _layer_names(part: Arrays) -> list[str]:
 
 
 def _draw(measured: Mapping[str, Arrays], maps: Mapping[tuple[str, str], np.ndarray]) -> "Figure":
+    """The picture and what it is compared with above, layers below; all in one line if each model has one layer."""
     first = next(iter(measured))
     references = [name for label, name in maps if label == first and not name.startswith(_LAYER)]
-    bands = [
-        [(name, maps[label, name]) for name in names[start : start + PER_LINE]]
-        for label, part in measured.items()
-        for names in [_layer_names(part)]
-        for start in range(0, len(names), PER_LINE)
+    rows: list[tuple[str, list[tuple[str, np.ndarray]]]] = [
+        ("", [("picture", measured[first]["square"]), *((name, maps[first, name]) for name in references)])
     ]
-    labels = [
-        label if start == 0 else ""
-        for label, part in measured.items()
-        for start in range(0, len(part["layers"]), PER_LINE)
-    ]
-    top = [("picture", measured[first]["square"]), *((name, maps[first, name]) for name in references)]
-    columns = max(len(top), *map(len, bands))
+    for label, part in measured.items():
+        names = _layer_names(part)
+        if all(len(part["layers"]) == 1 for part in measured.values()):
+            rows[0][1].append((f"{label}\n{names[0]}", maps[label, names[0]]))
+            continue
+        for start in range(0, len(names), PER_LINE):
+            cells = [(name, maps[label, name]) for name in names[start : start + PER_LINE]]
+            rows.append((label if start == 0 else "", cells))
+    columns = max(len(cells) for _label, cells in rows)
     cell = min(1.3, (PAGE - 0.3) / columns)
-    figure = new_figure(cell * columns + 0.3, (cell + 0.22) * (1 + len(bands)))
-    panels = figure.subplots(1 + len(bands), columns, squeeze=False)
-    for row, label, cells in zip(panels, ["", *labels], [top, *bands], strict=True):
-        for axes in row:
+    figure = new_figure(cell * columns + 0.3, (cell + 0.22) * len(rows) + 0.1)
+    panels = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (label, cells) in zip(panels, rows, strict=True):
+        for axes in line:
             bare(axes)
-        for axes, (name, pixels) in zip(row, cells, strict=False):
+        for axes, (name, pixels) in zip(line, cells, strict=False):
             picture(axes, pixels, name)
-        row[0].set_ylabel(label, fontsize=8)
+        line[0].set_ylabel(label, fontsize=8)
     return figure
 
 

@@ -7,7 +7,7 @@ from pipelines.report.evaluations import Evaluation, shared
 from pipelines.report.page import Section
 from pipelines.report.tables import interval_table, score_table
 from pipelines.report.text import html
-from pipelines.report.words import caveats, evidence, verdict
+from pipelines.report.words import caveats, evidence, significant, verdict
 from viral.benchmarks import get_benchmark, get_profile
 
 Differences = Mapping[str, Sequence[Row]]
@@ -41,17 +41,23 @@ def lead(evaluations: Sequence[Evaluation], differences: Differences) -> str:
     names = [evaluation.label for evaluation in evaluations]
     if len(names) < 2:
         return f"{names[0]} alone, with nothing to compare it with." if names else ""
-    told = [verdict(rows, label, f"{label} and {names[0]}") for label, rows in differences.items() if rows]
+    compared = {label: rows for label, rows in differences.items() if rows}
+    same = [label for label, rows in compared.items() if not significant(rows)]
+    told = [
+        verdict(rows, label, f"{label} and {names[0]}")
+        for label, rows in compared.items()
+        if label not in same
+    ]
+    if same:
+        told.append(f"No significant difference between {names[0]} and {', '.join(same)}.")
     return " ".join(told) or f"No benchmark that both {names[0]} and another answered."
 
 
 def statements(differences: Differences) -> list[str]:
-    """One line per model and benchmark."""
-    return [
-        f"{label}, {line}" if len(differences) > 1 else line
-        for label, rows in differences.items()
-        for line in evidence(rows)
-    ]
+    """One line per benchmark; of several models only those of significant differences, after Holm's correction."""
+    if len(differences) == 1:
+        return [line for rows in differences.values() for line in evidence(rows)]
+    return [f"{label}, {line}" for label, rows in differences.items() for line in evidence(significant(rows))]
 
 
 def _profile(name: str) -> str:

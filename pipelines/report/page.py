@@ -32,6 +32,7 @@ def render_page(
     )
     links = "\n".join(f'<a href="#{section.id}">{html(section.title)}</a>' for section in sections)
     points = "".join(f"<li>{minus(html(line))}</li>" for line in evidence)
+    listed = f'<ul class="evidence">{points}</ul>' if points else ""
     bodies = "\n".join(
         f'<section id="{section.id}">\n<h2>{html(section.title)}</h2>\n{section.body}\n</section>'
         for section in sections
@@ -54,7 +55,7 @@ def render_page(
 <p class="kicker">{html(kicker)}</p>
 <h1>{html(title)}</h1>
 <p class="standfirst">{html(lead)}</p>
-<ul class="evidence">{points}</ul>
+{listed}
 <nav aria-label="Sections">{links}</nav>
 </header>
 <main>

@@ -165,7 +165,9 @@ def _level(level: float, digits: int) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}\u2026"
+    """Both ends of a long name: runs of several seeds differ in the last letters."""
+    head = MAX_NAME // 2
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1 - head]}\u2026{name[-head:]}"
 
 
 def _path(steps: Sequence[float], values: Sequence[float], x: Scale, y: Scale, style: str) -> str:

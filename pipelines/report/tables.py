@@ -22,10 +22,10 @@ def score_table(scores: Mapping[str, Mapping[str, dict[str, Any]]], *, tasks: bo
     columns = "".join(f'<th scope="col" class="label">{html(label)}</th>' for label in scores)
     bodies = "".join(_benchmark_scores(name, scores, tasks) for name in names)
     key = "Intervals are 95&#8239;% Wilson intervals. " if tasks else ""
-    return f"""<table class="results scores">
+    return f"""<div class="wide" tabindex="0" role="region" aria-label="Headlines"><table class="results scores">
 <thead><tr><th scope="col">Headline</th>{columns}</tr></thead>
 {bodies}
-</table>
+</table></div>
 <p class="key">{key}Headline: the benchmark's score by the rule of the profile. A reply that could not be read
 counts as wrong; <em>strict</em> takes the bare answer only, <em>lenient</em> looks for it in free text: a wide gap
 between them means a problem of format, not of sight.</p>"""
@@ -111,7 +111,7 @@ def _headline(entry: dict[str, Any]) -> str:
     value, maximum = headline["value"], headline["maximum"]
     shown = "not defined" if value is None else f"<strong>{value:.1f}</strong>"
     return (
-        f"{shown}{'' if maximum == 100 else f' of {maximum:,}'}<small>{unread:,} of {entry['scored']:,} unread</small>"
+        f"{shown}{'' if maximum == 100 else f' of {maximum:,.0f}'}<small>{unread:,} of {entry['scored']:,} unread</small>"
         f"<small>strict {other['strict']:.1f}, lenient {other['lenient']:.1f}</small>"
     )
 

@@ -12,7 +12,7 @@ def verdict(rows: Sequence[Row], subject: str, contrast: str) -> str:
 
     `contrast` ends the sentence "No significant difference between ...".
     """
-    found = [row for row in whole_benchmarks(rows) if row.significant and (row.adjusted or 0) < SIGNIFICANCE]
+    found = significant(rows)
     better = [row.title for row in found if row.delta > 0]
     worse = [row.title for row in found if row.delta < 0]
     sentences = [
@@ -26,6 +26,11 @@ def verdict(rows: Sequence[Row], subject: str, contrast: str) -> str:
 def evidence(rows: Sequence[Row]) -> list[str]:
     """One statement per whole benchmark: difference, interval, p-value, significant or not."""
     return [row.statement(row.title) for row in whole_benchmarks(rows)]
+
+
+def significant(rows: Sequence[Row]) -> list[Row]:
+    """Of whole benchmarks those that differ significantly, after Holm's correction."""
+    return [row for row in whole_benchmarks(rows) if row.significant and (row.adjusted or 0) < SIGNIFICANCE]
 
 
 def whole_benchmarks(rows: Sequence[Row]) -> list[Row]:

@@ -37,6 +37,8 @@ class Need:
     num_bytes: int | None = None
     get: tuple[str, ...] = ()
     """What to type, or where to look; empty where there is nothing to fetch."""
+    folder: str | None = None
+    """Where to type it; None: anywhere."""
 
 
 def check_needs(request: Request, graph: Graph, launcher: Sequence[str]) -> list[Need]:
@@ -80,12 +82,8 @@ def _training_data(request: Request, graph: Graph) -> Iterator[Need]:
         parts.append(GQA_RELATIONS)
     for part in parts:
         empty = [place for place in part.places if not _holds_something(request.place.world / place)]
-        yield _data(
-            "data",
-            part,
-            "there" if not empty else f"nothing at {request.place.world / empty[0]}",
-            is_here=not empty,
-        )
+        found = f"nothing at {request.place.world / empty[0]}" if empty else "there"
+        yield _data("data", part, request, found, is_here=not empty)
 
 
 def _holds_something(path: Path) -> bool:
@@ -98,14 +96,20 @@ def _benchmarks(request: Request, graph: Graph) -> Iterator[Need]:
         try:
             require_images(load_items(get_benchmark(name), request.place.benchmarks, request.profile))
         except DataError as error:
-            yield _data("benchmark", BENCHMARK_FILES[name], str(error), is_here=False)
+            yield _data("benchmark", BENCHMARK_FILES[name], request, str(error), is_here=False)
         else:
-            yield _data("benchmark", BENCHMARK_FILES[name], "complete", is_here=True)
+            yield _data("benchmark", BENCHMARK_FILES[name], request, "complete", is_here=True)
 
 
-def _data(kind: str, part: Download, found: str, *, is_here: bool) -> Need:
+def _data(kind: str, part: Download, request: Request, found: str, *, is_here: bool) -> Need:
     return Need(
-        kind=kind, name=part.name, is_here=is_here, found=found, num_bytes=part.num_bytes, get=part.get
+        kind=kind,
+        name=part.name,
+        is_here=is_here,
+        found=found,
+        num_bytes=part.num_bytes,
+        get=part.get,
+        folder=str(request.place.world),
     )
 
 

@@ -1,6 +1,6 @@
 """From a target to its steps, in an order in which every step finds what it needs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.reproduce.paper import PaperRow
@@ -38,6 +38,10 @@ class Request:
         if self.seeds < 1:
             raise ConfigError(f"--seeds {self.seeds} trains nothing; give a number of at least 1.")
         known = [row.recipe for row in self.target.rows]
+        if not known and (self.seeds > 1 or self.with_release or self.only):
+            raise ConfigError(
+                f"{self.target.name} has no table of scores; leave --seeds, --with-release and --only out."
+            )
         for name in self.only:
             if name not in known:
                 raise UnknownNameError(f"row of {self.target.name}", name, known)
@@ -93,7 +97,7 @@ def plan_graph(request: Request) -> Graph:
     """
     rows, without = _rows(request)
     jobs, unable = _jobs(request)
-    left_out = tuple(dict.fromkeys([*without, *unable]))
+    left_out = _by_reason({**without, **unable})
     if not rows and not jobs:
         raise ConfigError(
             f"{request.target.name} has nothing to run at scale {request.scale.name}: {'; '.join(left_out)}."
@@ -105,20 +109,28 @@ def plan_graph(request: Request) -> Graph:
     return Graph(rows=rows, jobs=jobs, left_out=left_out, benchmarks=tuple(benchmarks), steps=steps)
 
 
-def _rows(request: Request) -> tuple[tuple[Row, ...], list[str]]:
+def _by_reason(left_out: Mapping[str, str]) -> tuple[str, ...]:
+    """Recipes that share a reason in one sentence."""
+    reasons: dict[str, list[str]] = {}
+    for recipe, reason in left_out.items():
+        reasons.setdefault(reason, []).append(recipe)
+    return tuple(f"{', '.join(recipes)}: {reason}" for reason, recipes in reasons.items())
+
+
+def _rows(request: Request) -> tuple[tuple[Row, ...], dict[str, str]]:
+    """Rows, and why others are left out, by recipe."""
     rows: list[Row] = []
-    notes: list[str] = []
+    left_out: dict[str, str] = {}
     seen: dict[tuple[str, str], str] = {}
     for labels, printed, recipe, baseline in _wanted(request):
-        title = " ".join(filter(None, labels))
         try:
             run, reference = request.scale.run_of(recipe), request.scale.run_of(baseline)
         except NoCounterpartError as reason:
-            notes.append(f"{title}: {reason}")
+            left_out[recipe] = str(reason)
             continue
         same = run.recipe, str(sorted(run.settings.items(), key=str))
         if seen.setdefault(same, recipe) != recipe:
-            notes.append(f"{title}: the same run as {seen[same]} at this scale")
+            left_out[recipe] = f"the same run as {seen[same]} at this scale"
             continue
         rows.append(
             Row(
@@ -128,7 +140,7 @@ def _rows(request: Request) -> tuple[tuple[Row, ...], list[str]]:
                 printed=printed,
             )
         )
-    return tuple(rows), notes
+    return tuple(rows), left_out
 
 
 def _wanted(request: Request) -> Iterator[tuple[tuple[str, ...], PaperRow | None, str, str]]:
@@ -149,23 +161,24 @@ def _seeded(run: Run, seeds: int) -> tuple[Run, ...]:
     return (run, *(run.seeded(first + index) for index in range(1, seeds)))
 
 
-def _jobs(request: Request) -> tuple[tuple[Job, ...], list[str]]:
+def _jobs(request: Request) -> tuple[tuple[Job, ...], dict[str, str]]:
+    """Analyses, and why runs of theirs are left out, by recipe."""
     jobs: list[Job] = []
-    notes: list[str] = []
+    left_out: dict[str, str] = {}
     for index, analysis in enumerate(request.target.analyses):
         runs: dict[str, Run] = {}
         for recipe in analysis.recipes:
             try:
                 run = request.scale.run_of(recipe)
             except NoCounterpartError as reason:
-                notes.append(f"{recipe}: {reason}")
+                left_out[recipe] = str(reason)
             else:
                 runs[run.name] = run
         if runs and (len(runs) > 1 or not analysis.along):
             profile = analysis.profile or request.profile
             folder = f"{request.target.name}-{index + 1}-{analysis.name}-{profile}"
             jobs.append(Job(analysis=analysis, folder=folder, profile=profile, runs=tuple(runs.values())))
-    return tuple(jobs), notes
+    return tuple(jobs), left_out
 
 
 def _steps(request: Request, rows: Sequence[Row], jobs: Sequence[Job]) -> Iterator[Step]:

@@ -1,5 +1,10 @@
-"""A finished table as Markdown."""
+"""A finished table or figure as Markdown."""
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.report.figures import Analysis
 from pipelines.reproduce.table import Table, texts
 from pipelines.score_table import aligned
 
@@ -32,6 +37,18 @@ def markdown(table: Table) -> str:
         _list("Runs", [f"{', '.join(line.runs)}: {line.settings}" for line in table.lines]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def figures_markdown(analyses: Sequence[Analysis], folder: Path, shows: str) -> str:
+    """The figures of analyses, for a file in `folder`; `shows` says what the paper reports there."""
+    if not analyses:
+        return ""
+    figures = [
+        f"![{path.stem}]({Path(os.path.relpath(path, folder)).as_posix()})\n\n{' '.join(caption.split())}"
+        for analysis in analyses
+        for path, caption in analysis.figures
+    ]
+    return "\n" + "\n\n".join([f"The paper: {shows}", *figures]) + "\n"
 
 
 def _list(title: str, lines: tuple[str, ...] | list[str]) -> str:

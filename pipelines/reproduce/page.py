@@ -1,102 +1,92 @@
-"""A finished table or figure as one HTML file that asks nothing of the network."""
+"""A finished table or figure as one HTML file, in the dress of the report."""
 
-import base64
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from html import escape
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
+from pipelines.report.figures import Analysis, analyses_section
+from pipelines.report.page import Section, render_page
+from pipelines.report.text import html, minus
 from pipelines.reproduce.table import Line, Table, texts
 
-STYLE = Path(__file__).with_name("page.css")
-MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Figure:
-    """A picture of an analysis."""
-
-    path: Path
-    caption: str
+MIDDLE_DOT = " \u00b7 "
 
 
 def page(
-    title: str, *, shows: str, table: Table | None, figures: Sequence[Figure], facts: Sequence[str]
+    title: str,
+    *,
+    made: str,
+    shows: str,
+    table: Table | None,
+    analyses: list[Analysis],
+    notes: Sequence[str],
+    left_out: Sequence[str],
 ) -> str:
-    """The document; `shows` says what the paper reports there, `facts` what else a reader should know."""
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>The paper: {escape(shows)}</p>" if shows else "",
-        _table(table) if table else "",
-        *map(_figure, figures),
-        _list("Notes", facts),
-    ]
-    body = "\n".join(part for part in parts if part)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{escape(title)}</title>
-<style>
-{STYLE.read_text(encoding="utf-8")}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+    """The document.
+
+    Args:
+        title: heading.
+        made: scale, profile and seeds.
+        shows: what the paper reports there.
+        table: ours beside the paper's, if there is one.
+        analyses: those whose figures belong to it.
+        notes: what to know of the printed numbers.
+        left_out: what is not run at this scale, and why.
+    """
+    sections = [Section("table", "Ours and the paper's", _table(table))] if table else []
+    sections += [analyses_section(analyses)] if analyses else []
+    lists = {
+        "About the printed numbers": notes,
+        "Not at this scale": left_out,
+        "Columns": [f"{name}: {score}" for name, score in zip(table.columns, table.scores, strict=True)]
+        if table
+        else (),
+        "Runs": [f"{', '.join(line.runs)}: {line.settings}" for line in table.lines] if table else (),
+    }
+    if any(lists.values()):
+        body = "".join(_list(name, lines) for name, lines in lists.items() if lines)
+        sections.append(Section("notes", "Notes", body))
+    lead = f"{made} The paper: {shows}" if shows else made
+    return render_page(title=title, kicker="The paper again", lead=lead, evidence=(), sections=sections)
 
 
 def _table(table: Table) -> str:
-    heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in (*table.heads, "", *table.columns))
-    footnotes = "".join(f"<li>{escape(note)}</li>" for note in table.footnotes)
-    return f"""<p>{escape(table.made)} {escape(table.legend)}</p>
-<div class="wide" tabindex="0" role="region" aria-label="{escape(table.title)}"><table>
-<thead><tr>{heads}</tr></thead>
-<tbody>
-{"".join(_rows(table))}</tbody>
-</table></div>
-{f'<ol class="footnotes">{footnotes}</ol>' if footnotes else ""}
-{_list("Columns", [f"{name}: {score}" for name, score in zip(table.columns, table.scores, strict=True)])}
-{_list("Runs", [f"{', '.join(line.runs)}: {line.settings}" for line in table.lines])}"""
+    span = 1 + len(table.columns)
+    heads = "".join(f'<th scope="col">{html(text)}</th>' for text in ("", *table.columns))
+    footnotes = "".join(f"<li>{html(note)}</li>" for note in table.footnotes)
+    legend, labels = html(table.legend), html(MIDDLE_DOT.join(table.heads))
+    listed = f'<ol class="footnotes prose">{footnotes}</ol>' if footnotes else ""
+    return f"""<p class="prose">{legend}</p>
+<table class="results plain">
+<thead><tr><th colspan="{span}">{labels}</th></tr><tr>{heads}</tr></thead>
+{"".join(_groups(table, span))}</table>
+{listed}"""
 
 
-def _rows(table: Table) -> Iterable[str]:
+def _groups(table: Table, span: int) -> Iterator[str]:
+    """A group of rows for each line, with a heading where a section begins."""
     section = ""
     for line in table.lines:
         if line.section != section:
             section = line.section
-            span = len(table.heads) + 1 + len(table.columns)
-            yield f'<tr class="section"><th colspan="{span}" scope="rowgroup">{escape(section)}</th></tr>\n'
-        yield from _lines(table, line)
+            yield f'<tbody><tr class="benchmark"><th colspan="{span}">{html(section)}</th></tr></tbody>\n'
+        labels = html(MIDDLE_DOT.join(filter(None, line.labels)))
+        yield f'<tbody><tr class="row"><th colspan="{span}" scope="rowgroup">{labels}</th></tr>\n'
+        yield from _rows(table, line)
+        yield "</tbody>\n"
 
 
-def _lines(table: Table, line: Line) -> Iterable[str]:
-    said = list(texts(table, line))
-    for number, (name, cells) in enumerate(said):
-        labels = ""
-        if number == 0:
-            padded = (*line.labels, *[""] * (len(table.heads) - len(line.labels)))
-            labels = "".join(
-                f'<th scope="rowgroup" rowspan="{len(said)}">{escape(text)}</th>' for text in padded
-            )
-        values = "".join(f"<td>{escape(text)}</td>" for text in cells)
-        first = " first" if number == 0 else ""
-        yield f'<tr class="{name}{first}">{labels}<th scope="row">{name}</th>{values}</tr>\n'
+def _rows(table: Table, line: Line) -> Iterator[str]:
+    for name, said in texts(table, line):
+        cells = "".join(map(_cell, table.columns, said))
+        yield f'<tr class="{name}"><th scope="row">{name}</th>{cells}</tr>\n'
 
 
-def _figure(figure: Figure) -> str:
-    data = base64.b64encode(figure.path.read_bytes()).decode()
-    source = f"data:{MEDIA[figure.path.suffix]};base64,{data}"
-    caption = escape(figure.caption)
-    return f'<figure><img src="{source}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+def _cell(column: str, said: str) -> str:
+    """The value, and below it what else is said of it: interval, printed difference, footnote."""
+    value, _, more = minus(html(said)).partition(" ")
+    kind = ' class="noise"' if said.endswith("~") else ""
+    return f'<td{kind} data-label="{html(column)}">{value}<small>{more}</small></td>'
 
 
 def _list(title: str, lines: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in dict.fromkeys(lines))
-    return f"<h2>{escape(title)}</h2>\n<ul>{items}</ul>" if lines else ""
+    items = "".join(f"<li>{html(line)}</li>" for line in dict.fromkeys(lines))
+    return f'<h3>{html(title)}</h3>\n<ul class="prose">{items}</ul>'

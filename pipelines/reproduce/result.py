@@ -47,9 +47,9 @@ def read_table(request: Request, graph: Graph) -> Table:
 def made_with(request: Request) -> str:
     """Scale, profile and seeds, for a reader."""
     seeds = "one training seed" if request.seeds == 1 else f"{request.seeds} training seeds"
-    said = f"Scale {request.scale.name}, evaluation profile {request.profile}, {seeds} a row."
+    said = f"Scale {request.scale.name}, evaluation profile {request.profile}, {seeds} a model."
     if request.scale.draws_world:
-        said += " Ours are the micro-world's counterparts of the rows: their values say nothing about the paper's."
+        said += " Models are the micro-world's counterparts of the paper's: they show that all steps work, no more."
     return said
 
 

@@ -7,16 +7,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipelines.microworld import world_digest
+from pipelines.report.figures import read_analyses
 from pipelines.reproduce.checklist import Need, check_needs
 from pipelines.reproduce.execute import StepError, run_steps, run_viral
 from pipelines.reproduce.graph import Graph, Request, plan_graph
-from pipelines.reproduce.markdown import markdown
-from pipelines.reproduce.page import Figure, page
+from pipelines.reproduce.markdown import figures_markdown, markdown
+from pipelines.reproduce.page import page
 from pipelines.reproduce.paper_notes import TABLE_NOTES
-from pipelines.reproduce.result import read_table
+from pipelines.reproduce.result import made_with, read_table
 from pipelines.reproduce.shuffles import read_shuffles
 from stores.publish import publish, write_json
-from viral.errors import ConfigError, DataError
+from viral.errors import ConfigError
 
 MARKER = "reproduction.json"
 Say = Callable[[str], None]
@@ -38,7 +39,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """What a reproduction ends in: its table as Markdown (or its title, of a figure), and its files."""
+    """What a reproduction ends in: its table and figures as Markdown, and its files."""
 
     text: str
     files: tuple[Path, ...]
@@ -89,7 +90,9 @@ def _claim(request: Request) -> None:
             raise ConfigError(
                 f"{root} holds a reproduction of another scale or version ({known}); give another --root, or delete it."
             )
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif root.exists() and not root.is_dir():
+        raise ConfigError(f"{root} is a file; give a folder with --root.")
+    elif root.exists() and any(root.iterdir()):
         raise ConfigError(f"{root} is not empty and holds no reproduction of ours; give another --root.")
     else:
         write_json(marker, identity)
@@ -97,21 +100,27 @@ def _claim(request: Request) -> None:
 
 def _finish(request: Request, graph: Graph) -> Finished:
     """Table, page and report."""
-    target, base = request.target, request.place.pages / f"{request.target.name}-{request.profile}"
+    target, place = request.target, request.place
+    base = place.pages / f"{target.name}-{request.profile}"
     table = read_table(request, graph) if graph.rows else read_shuffles(request, graph)
-    figures = [figure for job in graph.jobs for figure in _figures(request.place.analysis(job.folder))]
-    text = markdown(table) if table else f"# {target.title}\n"
-    notes = TABLE_NOTES.get(target.name, ())
+    analyses = read_analyses({job.folder: place.analysis(job.folder) for job in graph.jobs})
+    made = made_with(request)
+    text = markdown(table) if table else f"# {target.title}\n\n{made}\n"
+    text += figures_markdown(analyses, place.pages, target.shows)
+    stored = asdict(table) if table else {"title": target.title, "made": made, "left_out": graph.left_out}
+    stored |= {"analyses": [str(place.analysis(job.folder)) for job in graph.jobs]}
     written = {
         ".md": text,
         ".html": page(
             target.title,
+            made=made,
             shows=target.shows,
             table=table,
-            figures=figures,
-            facts=[*notes, *(f"Not at this scale: {line}" for line in graph.left_out)],
+            analyses=analyses,
+            notes=TABLE_NOTES.get(target.name, ()),
+            left_out=graph.left_out,
         ),
-        ".json": json.dumps(asdict(table) if table else {"title": target.title}, indent=1) + "\n",
+        ".json": json.dumps(stored, indent=1) + "\n",
     }
     for suffix, content in written.items():
         with publish(base.with_suffix(suffix)) as partial:
@@ -126,7 +135,9 @@ def _finish(request: Request, graph: Graph) -> Finished:
 
 def report_words(request: Request, graph: Graph, out: Path) -> list[str]:
     """The command that writes the report on every evaluation, run and analysis of a target."""
-    place, runs = request.place, [run for row in graph.rows for run in row.runs]
+    place = request.place
+    # First seeds first, so that the first two evaluations, which the page opens with, are two rows of the table.
+    runs = [row.runs[seed] for seed in range(request.seeds) for row in graph.rows]
     folders = dict.fromkeys(
         [
             *(f"{run.name}={place.replies(run, request.profile)}" for run in runs),
@@ -136,15 +147,3 @@ def report_words(request: Request, graph: Graph, out: Path) -> list[str]:
     )
     title = ["--title", request.target.title]
     return ["report", *folders, "--data", str(place.benchmarks), "--out", str(out), *title]
-
-
-def _figures(folder: Path) -> list[Figure]:
-    """The figures of a finished analysis, the vector ones."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            listed = json.loads(path.read_text()).get("figures", [])
-            found += [Figure(path=folder / each["file"], caption=each["caption"]) for each in listed]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path} is no analysis of ours ({error}); remove its folder.") from error
-    return found

@@ -220,6 +220,18 @@ def test_pca_maps(models, pictures, tmp_path, basis):
     assert found["data"]["pictures"][0]["layers"] == {"baseline": [0, 4], "VIRAL": [0, 4]}
 
 
+def test_pca_maps_of_one_layer_stand_in_one_line(models, pictures, tmp_path):
+    shapes = {}
+    for layers in ("2", "2,4"):
+        analyze(
+            "pca", *models, "--images", pictures, "--limit", 1, "--layers", layers, "--out", tmp_path / layers
+        )
+        with Image.open(tmp_path / layers / "pca_0.png") as drawn:
+            shapes[layers] = drawn.size
+    assert shapes["2"][0] > 2 * shapes["2"][1]
+    assert shapes["2,4"][0] < shapes["2,4"][1]
+
+
 def test_permutation_asks_in_order_what_eval_asks(models, data, llava_dir, tmp_path):
     found = read(
         analyze("permutation", *models, "--data", data, "--seeds", "0,1,5", "--out", tmp_path / "out")

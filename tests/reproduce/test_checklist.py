@@ -36,6 +36,7 @@ def test_an_empty_machine_gets_the_whole_list_and_nothing_is_written(empty_machi
     code, out, err = shop(capsys, monkeypatch, "table1", "--scale", "full")
     assert code == 2
     assert err == ""
+    assert "commands for data and benchmarks are to be typed in playground\n" in out
     for name in ("lmsys/vicuna-7b-v1.5", "lmsys/vicuna-13b-v1.5", "Qwen/Qwen2.5-7B-Instruct"):
         assert f"hf download {name}" in out
     for part in LLAVA_665K:

@@ -1,5 +1,6 @@
 """`viral reproduce table1` on the micro-world: from nothing to the table and the report, killed on the way."""
 
+import fcntl
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.training.folder import LOCK
 from viral.benchmarks import BENCHMARKS
 
 VIRAL = Path(sys.executable).with_name("viral")
@@ -25,7 +27,8 @@ def test_table_1_survives_a_kill_and_ends_with_the_full_table(tmp_path):
         time.sleep(1)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    time.sleep(10)  # its command saves, and ends
+    with (checkpoints.parent / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # its command saves, and ends
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr
     assert "[2/8] train micro-baseline: done" in second.stdout

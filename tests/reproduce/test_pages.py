@@ -5,10 +5,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from pipelines.report.figures import Analysis
 from pipelines.reproduce.graph import plan_graph
-from pipelines.reproduce.markdown import markdown
-from pipelines.reproduce.page import Figure, page
+from pipelines.reproduce.markdown import figures_markdown, markdown
+from pipelines.reproduce.page import page
 from pipelines.reproduce.result import read_table
 from pipelines.reproduce.shuffles import read_shuffles
 from pipelines.reproduce.table import Cell, Line, Table
@@ -62,6 +64,12 @@ def test_markdown_says_all_three_and_marks_noise():
         assert expected in text
 
 
+def drawn(folder: Path) -> Analysis:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 3)).save(folder / "f.png")
+    return Analysis(title="Look", settings={}, models={}, figures=[(folder / "f.png", "A <caption>")])
+
+
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +77,7 @@ class Tags(HTMLParser):
         self.sources: list[str] = []
 
     def handle_starttag(self, tag, attrs):
-        if tag not in ("meta", "link", "img"):
+        if tag not in ("meta", "link", "img", "input", "br"):
             self.open.append(tag)
         self.sources += [value for name, value in attrs if name in ("src", "href")]
 
@@ -78,17 +86,27 @@ class Tags(HTMLParser):
 
 
 def test_the_page_is_well_formed_escapes_names_and_asks_nothing_of_the_network(tmp_path):
-    (tmp_path / "f.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    figure = Figure(path=tmp_path / "f.svg", caption="A <caption>")
-    text = page("Title <x>", shows="less & more", table=table(*CELLS), figures=[figure], facts=["a fact"])
+    text = page(
+        "Title <x>", made="Made so.", shows="less & more", table=table(*CELLS), analyses=[drawn(tmp_path)],
+        notes=["a fact"], left_out=["a row: why"],
+    )  # fmt: skip
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
-    assert all(source.startswith("data:") for source in tags.sources)
+    assert all(source.startswith(("data:", "#")) for source in tags.sources)
     assert "Title &lt;x&gt;" in text
     assert "A &amp; B" in text
     assert "57.59 fits no count" in text
-    assert text.count("<tr") == 1 + 1 + 3
+    for expected in ("A &lt;caption&gt;", "less &amp; more", "a fact", "a row: why", "run: recipe r"):
+        assert expected in text
+    assert text.count("<tr") == 2 + 1 + 1 + 3
+    assert text.count('class="noise"') == 1
+    assert "+1.50<small>[\u22122.00, +5.00] ~</small>" in text
+
+
+def test_markdown_shows_figures_where_they_lie(tmp_path):
+    text = figures_markdown([drawn(tmp_path / "analyses/a")], tmp_path / "results", "less & more")
+    assert text == "\nThe paper: less & more\n\n![f](../analyses/a/f.png)\n\nA <caption>\n"
 
 
 def answer(folder: Path, benchmarks: Path, names, *, wrong: int) -> None:

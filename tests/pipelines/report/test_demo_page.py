@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipelines.comparison import ALL, HEADLINE, Row, accuracy_row
+from pipelines.report.accuracy import statements
 from pipelines.report.demo_page import (
     CacheFacts,
     DemoReport,
@@ -148,6 +149,12 @@ def test_a_headline_stands_for_its_benchmark_and_pays_for_the_others():
     assert demo_verdict(corrected).startswith("No significant difference")
     assert evidence(corrected)[0].startswith("CV-Bench 2D +29.0 points")
     assert "(Holm p = 0.200)" in evidence(corrected)[0]
+
+
+def test_of_several_models_only_significant_differences_are_told():
+    better, noise = ROWS[1], ROWS[3]
+    assert statements({"a": [better, noise]}) == evidence([better, noise])
+    assert statements({"a": [noise], "b": [better, noise], "c": [noise]}) == [f"b, {evidence([better])[0]}"]
 
 
 def test_markdown_table_is_aligned_and_complete():
