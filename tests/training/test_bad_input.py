@@ -13,7 +13,7 @@ import yaml
 from pipelines.training import checkpoint
 from pipelines.training.config import read_config, with_overrides, write_config
 from pipelines.training.export import export_run
-from pipelines.training.folder import run_lock
+from pipelines.training.folder import read_metrics, run_lock
 from pipelines.training.load import load_model
 from pipelines.training.loop import train
 from pipelines.training.run import Command, train_command
@@ -475,6 +475,23 @@ def test_an_edited_configuration_is_not_resumed(config, world, finished, tmp_pat
         train_command(Command(settings=[], output=output, resume=True), [str(world["cache"])])
     assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_from_before_settings_were_recorded_goes_on(config, world, finished, tmp_path: Path):
+    """Its checkpoint names none, its `config.yaml` not those that came later."""
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    (output / "checkpoints" / "LATEST").write_text("step-000002")
+    trainer = output / "checkpoints" / "step-000002" / "trainer.json"
+    recorded = json.loads(trainer.read_text())
+    del recorded["config"]
+    trainer.write_text(json.dumps(recorded))
+    settings = yaml.safe_load((output / "config.yaml").read_text())
+    del settings["logits_at_once"], settings["model"]["tiles"]
+    (output / "config.yaml").write_text(yaml.safe_dump(settings))
+    train_command(Command(settings=[], output=output, resume=True), [str(world["cache"])])
+    again, before = ([metric["loss"] for metric in read_metrics(run)] for run in (output, finished))
+    assert again == before
 
 
 def test_what_does_not_change_the_result_may_be_edited(config, world, finished, tmp_path: Path):
