@@ -140,8 +140,10 @@ def test_the_command_leaves_a_projector_for_stage_two(stage_one, tmp_path: Path)
     assert all(torch.equal(made[name], expected[name]) for name in expected)
 
 
-def test_the_command_wants_a_run_of_the_projector_alone():
-    result = CliRunner().invoke(app, ["pretrain", "--recipe", "llava15_7b_viral"])
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize("settings", [[], ["lora=null", "align.objective=none", "also.sam.teacher=sam-b"]])
+def test_the_command_wants_a_run_of_the_projector_alone(settings: list[str], options: list[str]):
+    result = CliRunner().invoke(app, ["pretrain", "--recipe", "llava15_7b_viral", *settings, *options])
     assert isinstance(result.exception, ConfigError)
     assert "set lora=null and align.objective=none" in str(result.exception)
 
