@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pipelines.cache_build import BuildResult
     from pipelines.cache_estimate import PlanSummary
     from pipelines.cache_verify import RecomputeReport
+    from stores import Manifest
     from stores.verify import VerifyReport
 
 MAX_LINES = 20
@@ -50,7 +51,7 @@ def build_text(result: "BuildResult") -> str:
             "run the same command again, it resumes"
         )
     if result.num_shards_built == 0:
-        return f"{_name(str(result.root))} is already complete: {manifest.num_records:,} images"
+        return f"{_name(str(result.root))} is already complete: {_records(result, manifest)}"
     rate = result.num_images_built / result.seconds
     busy = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.busy_seconds.items())
     cosine = manifest.cosine
@@ -58,10 +59,10 @@ def build_text(result: "BuildResult") -> str:
     return _table(
         {
             "store": _name(str(result.root)),
-            "images": f"{manifest.num_records:,} records{rejects}",
+            "images": f"{_records(result, manifest)}{rejects}",
             "size": f"{_bytes(result.planned.plan.total_bytes)} as {manifest.spec.codec}",
             "cosine": f"mean (kappa) {manifest.kappa:.6f}, 0.1-percentile {cosine.p001:.6f}, worst {cosine.worst:.6f}",
-            "time": f"{_duration(result.seconds)}, {rate:.1f} images/s; busy: {busy}",
+            "time": f"{_duration(result.seconds)}, {rate:.1f} {_unit(manifest)}/s; busy: {busy}",
         }
     )
 
@@ -70,12 +71,13 @@ def info_text(info: dict[str, Any]) -> str:
     """A store's description and its fingerprint."""
     fingerprint = info["fingerprint"]
     state = "finished" if info["finished"] else f"unfinished, {info['num_shards_pending']} shards to go"
+    views = f" in {info['num_rows']:,} views" if "tiles" in fingerprint else ""
     records = "" if info["num_records"] is None else f", {info['num_records']:,} records"
     lines = {"store": f"{_name(info['path'])} ({info['store']}, {state})"}
     if set(TEACHER) <= fingerprint.keys():  # a store can be made without us
         lines["teacher"] = _teacher(*(fingerprint[name] for name in TEACHER))
     lines |= {
-        "images": f"{info['num_images']:,}{records} in {info['num_shards']:,} shards",
+        "images": f"{info['num_images']:,}{views}{records} in {info['num_shards']:,} shards",
         "record": f"{info['grid'][0]}x{info['grid'][1]}x{info['dim']} {info['codec']}",
         "size": _bytes(info["bytes"]),
     }
@@ -104,12 +106,12 @@ def verify_text(report: "VerifyReport", recomputed: "RecomputeReport | None", *,
         )
     elif report.ok:
         lines.append(
-            f"sound: {report.num_images:,} images in {report.num_shards:,} shards, "
+            f"sound: {report.num_images:,} rows in {report.num_shards:,} shards, "
             f"{_bytes(report.bytes_read)} read{_unfinished(report.unfinished_part)}"
         )
     if recomputed:
         lines += [f"{_name(path)}: its features point elsewhere" for path in recomputed.wrong]
-        lines.append(f"recomputed {recomputed.num_images} images: worst cosine {recomputed.worst:.6f}")
+        lines.append(f"recomputed {recomputed.num_images} records: worst cosine {recomputed.worst:.6f}")
     return "\n".join(lines)
 
 
@@ -151,6 +153,18 @@ def _folders(summary: "PlanSummary") -> dict[str, str]:
 def _views(summary: "PlanSummary") -> str:
     """How many records tiled images have."""
     return f", {summary.num_records:,} views," if summary.num_records != summary.num_images else ""
+
+
+def _records(result: "BuildResult", manifest: "Manifest") -> str:
+    """Records, and of how many images they are where that is another number."""
+    if _unit(manifest) == "images":
+        return f"{manifest.num_records:,} records"
+    return f"{manifest.num_records:,} records, one for each view of {result.planned.num_images:,}"
+
+
+def _unit(manifest: "Manifest") -> str:
+    """What a record is of."""
+    return "views" if "tiles" in manifest.spec.fingerprint else "images"
 
 
 def _keys(summary: "PlanSummary") -> str:

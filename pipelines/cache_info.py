@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pipelines.tile_rows import num_pictures
 from stores import load_manifest, load_plan, pending_shards
 from stores.joined import join_manifests
 from stores.layout import MANIFEST
@@ -27,7 +28,8 @@ def describe_store(root: Path) -> dict[str, Any]:
         "finished": manifest is not None,
         "num_parts": len(parts),
         "unfinished_part": unfinished_part(root) if is_finished else None,
-        "num_images": sum(len(each.keys) for each in plans),
+        "num_images": sum(map(num_pictures, plans)),
+        "num_rows": sum(len(each.keys) for each in plans),
         "num_records": manifest.num_records if manifest else None,
         "num_rejects": manifest.num_rejects if manifest else None,
         "num_shards": sum(each.num_shards for each in plans),

@@ -8,7 +8,7 @@ from pipelines.hash_cache import HashCache
 from pipelines.hash_images import content_keys, path_keys
 from pipelines.image_sources import Source, read_source
 from pipelines.progress import bar
-from pipelines.tile_rows import view_rows
+from pipelines.tile_rows import num_pictures, view_rows
 from stores import Plan, Reject, StoreSpec, new_images
 from stores.layout import HASHES
 from stores.lock import require_ours
@@ -37,8 +37,8 @@ class PlannedCache:
 
     @property
     def num_images(self) -> int:
-        """Distinct image files; each is a row, or several where pictures are tiled."""
-        return len(set(self.plan.paths))
+        """See `num_pictures`."""
+        return num_pictures(self.plan)
 
 
 def plan_cache(

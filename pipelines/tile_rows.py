@@ -5,6 +5,7 @@ from functools import partial
 
 from pipelines.hash_images import in_threads
 from pipelines.progress import bar
+from stores import Plan
 from viral.data.image_files import ImageFiles
 from viral.data.images import image_size
 from viral.data.tiles import Size, Tiling, view_key
@@ -28,6 +29,11 @@ def view_rows(
             rows |= {view_key(key, view): name for view in range(count)}
             progress.update()
     return rows
+
+
+def num_pictures(plan: Plan) -> int:
+    """Distinct images; each is a row, or several of one path where they are tiled."""
+    return len(set(plan.paths)) if "tiles" in plan.spec.fingerprint else len(plan.keys)
 
 
 def _num_views(files: ImageFiles, tiling: Tiling, name: str) -> int:

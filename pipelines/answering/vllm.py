@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 
 
 def _check(model: str, device: "torch.device") -> None:
-    from pipelines.training.load import reinjections, run_checkpoint
+    from pipelines.training.load import reinjections, run_config
 
-    if checkpoint := run_checkpoint(model):
-        from pipelines.training.config import read_config
-        from pipelines.training.folder import CONFIG
-
-        if found := reinjections(read_config(checkpoint.parent.parent / CONFIG)):
+    if config := run_config(model):
+        if found := reinjections(config):
             raise ConfigError(
                 f"{model} reinjects ({', '.join(found.values())}), which vLLM cannot; use --backend transformers."
             )

@@ -120,18 +120,19 @@ def tower_bytes(module: AlignedMllm) -> int:
     return sum(_nbytes(parameter) for parameter in module.core.vision_tower.parameters())
 
 
-def online_teachers(config: TrainConfig) -> dict[str, TeacherCost]:
-    """What the teachers that run along take, by the name of their term.
+def online_teachers(config: TrainConfig, views: int) -> dict[str, TeacherCost]:
+    """What the teachers that run along take, by the name of their term: bytes, and operations for a picture's `views`.
 
     Raises:
         WeightsError: the configuration of one that is described by its checkpoint is not at hand.
     """
-    on_cpu = config.device == "cpu"
-    return {
-        name: teacher_cost(get_teacher(term.teacher or ""), online_weights(term), term.profile, on_cpu=on_cpu)
-        for name, term in config.terms.items()
-        if term.online
-    }
+    found, on_cpu = {}, config.device == "cpu"
+    for name, term in config.terms.items():
+        if term.online:
+            spec = get_teacher(term.teacher or "")
+            cost = teacher_cost(spec, online_weights(term), term.profile, on_cpu=on_cpu)
+            found[name] = cost._replace(flops=views * cost.flops)
+    return found
 
 
 def _casts(config: TrainConfig) -> int:

@@ -106,7 +106,7 @@ def estimate(
     num_micro = micro_batches_per_rank(config, num_ranks)
     samples = _samples(config, missing)
     module = skeleton(config, caches, missing, vision_cache)
-    teachers = costs.online_teachers(config)
+    teachers = costs.online_teachers(config, costs.num_views(module))
     image = image_tokens(module.mllm)
     if image.tiling:
         missing.append(

@@ -30,10 +30,12 @@ class Command:
     log: list[str] = field(default_factory=list)
     default: str = "llava15_7b_viral"
     """The recipe where nothing is named."""
+    stage_one: bool = False
+    """Whether it is a run of the projector alone."""
 
     def pretraining(self) -> "Command":
         """The same of stage one."""
-        return replace(self, default=DEFAULT_PRETRAIN)
+        return replace(self, default=DEFAULT_PRETRAIN, stage_one=True)
 
     def base(self) -> TrainConfig:
         """The recipe or file that settings change; a resumed run needs only its folder, which holds its own.
@@ -52,9 +54,14 @@ class Command:
         """The configuration and the folder that are asked for.
 
         Raises:
-            ConfigError, UnknownNameError: as `base`, or wrong settings.
+            ConfigError, UnknownNameError: as `base`, or wrong settings, or those of stage two for stage one.
         """
         config = with_overrides(self.base(), parse_overrides(self.settings))
+        if self.stage_one and (config.lora is not None or config.terms):
+            raise ConfigError(
+                f"Stage one trains the projector alone, {config.name} more than that; set lora=null and "
+                "align.objective=none, with no also, give a *_pretrain recipe, or use `viral train`."
+            )
         return config, self.output or Path("runs") / config.name
 
 
@@ -68,11 +75,6 @@ def pretrain_command(command: Command, vision_cache: Path | None = None) -> Path
     from viral.mllm.projector import PROJECTOR_FILE
 
     config, output = command.pretraining().resolve()
-    if config.lora is not None or config.align.objective != "none":
-        raise ConfigError(
-            f"Stage one trains the projector alone, {config.name} more than that; set lora=null and "
-            "align.objective=none, give a *_pretrain recipe, or use `viral train`."
-        )
     checkpoint = train(
         config,
         cache=None,

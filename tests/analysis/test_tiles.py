@@ -6,6 +6,7 @@ from PIL import Image
 
 from tests import tiny
 from viral.analysis.layers import token_groups
+from viral.data.images import normalise
 from viral.data.tiles import tile_tokens
 from viral.mllm.student import load_student
 from viral.mllm.towers import patch_features
@@ -20,7 +21,7 @@ def test_each_view_is_a_group_and_layer_0_its_projection(tmp_path):
     for picture, groups in zip(pictures, token_groups(student, pictures, (0, 2)), strict=True):
         seen = student.look(picture)
         places = tile_tokens(tiny.TILING, seen.size, tiny.GRID)
-        tower = patch_features(student.model.model, student.inputs([seen])["pixel_values"])
+        tower = patch_features(student.model.model, normalise(seen.views, student.pixels))
         assert len(groups) == len(seen.views)
         assert len(groups[0].tower) == tiny.GRID**2
         for view, group in enumerate(groups):

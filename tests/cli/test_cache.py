@@ -39,7 +39,7 @@ def test_plan_build_info_verify_show(viral, folder):
     assert code == 0
     for word in ("6 records", "kappa", "0.1-percentile", "worst", "images/s", "decode", "encode", "write"):
         assert word in out
-    assert viral("cache", "build", *source)[1] == "store is already complete: 6 images\n"
+    assert viral("cache", "build", *source)[1] == "store is already complete: 6 records\n"
 
     code, out, _ = viral("cache", "info", "store", "--json")
     info = json.loads(out)
@@ -50,7 +50,7 @@ def test_plan_build_info_verify_show(viral, folder):
         "cache", "verify", "store", "--recompute", "3", "--images", "images", "--device", "cpu"
     )
     assert code == 0
-    assert "recomputed 3 images" in out
+    assert "recomputed 3 records" in out
 
     code, _, _ = viral("cache", "show", "store", "--image", "images/002.png", "--out", "picture.png")
     assert code == 0
@@ -326,14 +326,16 @@ def test_tiles_from_plan_to_picture(viral, folder):
     code, out, _ = viral("cache", "plan", *source)
     assert (code, "6 distinct, 30 views, in 6 files" in out) == (0, True)
     code, out, _ = viral("cache", "build", *source)
-    assert (code, "30 records" in out) == (0, True)
+    assert (code, "30 records, one for each view of 6" in out, "views/s" in out) == (0, True, True)
     code, out, _ = viral("cache", "info", "store", "--json")
     info = json.loads(out)
-    assert (info["num_images"], info["fingerprint"]["tiles"]["name"]) == (30, "llava-next")
+    assert (info["num_images"], info["num_rows"], info["num_records"]) == (6, 30, 30)
+    assert info["fingerprint"]["tiles"]["name"] == "llava-next"
+    assert "6 in 30 views, 30 records in" in viral("cache", "info", "store")[1]
     code, out, _ = viral(
         "cache", "verify", "store", "--recompute", "30", "--images", "images", "--device", "cpu"
     )
-    assert (code, "recomputed 30 images" in out) == (0, True)
+    assert (code, "recomputed 30 records" in out) == (0, True)
     code, _, _ = viral("cache", "show", "store", "--image", "images/002.png", "--out", "picture.png")
     with Image.open("picture.png") as picture:
         assert (code, picture.size) == (0, (128, 5 * 64))

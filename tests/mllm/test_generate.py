@@ -15,12 +15,12 @@ from transformers import GenerationConfig
 from tests import tiny
 from tests.mllm.test_aligned import make
 from viral.data.conversation import get_template
-from viral.data.images import CLIP_MEAN, CLIP_STD, PixelSpec, normalise
+from viral.data.images import CLIP_MEAN, CLIP_STD, PixelSpec, decode_image, normalise
 from viral.data.tokens import ImageTokens, encode_prompt
 from viral.errors import ConfigError, DataError, ImageError
 from viral.mllm import sight as sight_module
 from viral.mllm.generate import Question, end_tokens, generate, greedy, left_pad, longest_first
-from viral.mllm.sight import Sight, look
+from viral.mllm.sight import Sight
 from viral.mllm.student import Student, load_student
 
 NEW = 12
@@ -91,7 +91,7 @@ def tokens_of(student, questions, batch: list[int]) -> list[list[int]]:
 
 
 def pixels_of(student, question) -> torch.Tensor:
-    return normalise(look(student, question.image, "pad").views, student.pixels)
+    return normalise(student.look(decode_image(question.image)).views, student.pixels)
 
 
 def test_a_batch_gives_the_tokens_of_single_prompts(student, questions):
@@ -142,7 +142,7 @@ def test_replies_do_not_depend_on_the_batch_size(student, questions, batch_size)
 def test_the_image_and_the_square_mode_matter(student, questions):
     oblong = [replace(question, image=questions[2].image) for question in questions]
     assert replies(student, oblong, 8) != replies(student, questions, 8)
-    first, second = (look(student, questions[2].image, mode).views for mode in ("pad", "crop"))
+    first, second = (student.look(decode_image(questions[2].image), mode).views for mode in ("pad", "crop"))
     assert not np.array_equal(first, second)
 
 

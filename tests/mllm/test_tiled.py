@@ -12,6 +12,7 @@ from pipelines.training.config import AlignConfig
 from pipelines.training.terms import build_terms
 from tests import tiny
 from viral.data.conversation import IMAGE_TAG
+from viral.data.images import normalise
 from viral.data.tiles import NEWLINE, tile_tokens
 from viral.data.tokens import ImageTokens, encode_prompt, truncate
 from viral.errors import DataError, ImageError
@@ -54,12 +55,14 @@ def batch(student, pictures, answer=(70, 71)):
     labels = torch.full_like(input_ids, -100)
     for index, row in enumerate(rows):
         labels[index, len(row) - 2 : len(row)] = torch.tensor(answer)
-    inputs = student.inputs([student.look(image) for image in pictures])
+    return {"input_ids": input_ids, "labels": labels, **views_of(student, pictures)}
+
+
+def views_of(student, pictures) -> dict[str, torch.Tensor]:
+    seen = [student.look(image) for image in pictures]
     return {
-        "input_ids": input_ids,
-        "labels": labels,
-        "pixels": inputs["pixel_values"],
-        "sizes": inputs["image_sizes"],
+        "pixels": normalise(np.concatenate([each.views for each in seen]), student.pixels),
+        "sizes": torch.tensor([each.size for each in seen]),
     }
 
 
@@ -196,8 +199,9 @@ def test_generation_is_that_of_transformers(student, pictures, tmp_path):
         ids = encode_prompt(
             question.prompt, student.tokenizer, student.image, student.blocks([question.image])
         )
+        given = views_of(student, [image])
         out = student.model.generate(
-            input_ids=torch.tensor([ids]), **student.inputs([student.look(image)]),
+            input_ids=torch.tensor([ids]), pixel_values=given["pixels"], image_sizes=given["sizes"],
             generation_config=GenerationConfig(do_sample=False, max_new_tokens=6, eos_token_id=2, pad_token_id=0),
         )  # fmt: skip
         text = student.tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)

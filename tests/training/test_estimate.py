@@ -169,6 +169,8 @@ def test_options_of_an_estimate_alone_are_refused(command: str):
 def test_what_the_run_would_refuse_is_refused(bare, world):
     with pytest.raises(ConfigError, match=r"layers 0 .input. to 4"):
         figures(with_overrides(bare, {"align.layer": 17}), None)
+    with pytest.raises(ConfigError, match=r"lora.rank=9999999 is more than .* set lora.rank=\d+ or less"):
+        figures(with_overrides(bare, {"lora.rank": 9999999}), None)
     with pytest.raises(WeightsError, match="/nowhere"):
         figures(with_overrides(bare, {"model.llava": "/nowhere"}), None)
     tiny.llava_config().text_config.save_pretrained(bare.model.llava)

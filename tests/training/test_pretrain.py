@@ -73,11 +73,8 @@ def test_stage_one_resumes_exactly(stage_one, tmp_path: Path):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [("ddp", 2), *(pytest.param(("deepspeed", stage), marks=pytest.mark.slow) for stage in (2, 3))],
-    ids=str,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", [("ddp", 2), ("deepspeed", 2), ("deepspeed", 3)], ids=str)
 def test_two_ranks_make_the_projector_of_one(stage_one, tmp_path: Path, backend):
     """Up to the order of sums."""
     config, run = stage_one
@@ -140,8 +137,10 @@ def test_the_command_leaves_a_projector_for_stage_two(stage_one, tmp_path: Path)
     assert all(torch.equal(made[name], expected[name]) for name in expected)
 
 
-def test_the_command_wants_a_run_of_the_projector_alone():
-    result = CliRunner().invoke(app, ["pretrain", "--recipe", "llava15_7b_viral"])
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize("settings", [[], ["lora=null", "align.objective=none", "also.sam.teacher=sam-b"]])
+def test_the_command_wants_a_run_of_the_projector_alone(settings: list[str], options: list[str]):
+    result = CliRunner().invoke(app, ["pretrain", "--recipe", "llava15_7b_viral", *settings, *options])
     assert isinstance(result.exception, ConfigError)
     assert "set lora=null and align.objective=none" in str(result.exception)
 

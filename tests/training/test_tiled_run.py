@@ -30,6 +30,8 @@ from viral.data.images import normalise
 from viral.data.tokens import encode_prompt
 from viral.errors import CacheMismatchError, ConfigError, DataError, UnknownNameError
 from viral.mllm.student import load_student
+from viral.teachers import get_teacher
+from viral.teachers.flops import count_flops
 
 SHAPES = [(57, 55), (20, 90), (64, 40), (28, 28), (30, 31), (90, 25)]
 
@@ -158,6 +160,22 @@ def test_online_packed_and_baseline(config, place):
     assert baseline[0]["loss/lm"] == cached[0]["loss/lm"]
 
 
+def test_several_teachers_packed_with_logits_in_parts(config, place):
+    """A cached teacher, the same one running along, and the tower, each seeing every view."""
+    together = {
+        "data.pack": True, "lora.dropout": 0.0, "logits_at_once": 1,
+        "also.live.teacher": "micro", "also.live.layer": 1, "also.live.head_width": 16, "also.live.online": True,
+        "also.own.teacher": "tower", "also.own.layer": 2, "also.own.head_width": 16,
+    }  # fmt: skip
+    alone = {"lora.dropout": 0.0, "align.layer": 1, "align.online": True}
+    many = first_losses(config, place / "cache", **together)[0]
+    one = first_losses(config, None, **alone)[0]
+    assert many["loss/lm"] == pytest.approx(one["loss/lm"], abs=1e-5)
+    cosines = [many[f"{name}/cosine"] for name in ("align", "live", "own")]
+    assert all(np.isfinite(cosines))
+    assert many["loss"] == pytest.approx(many["loss/lm"] - 0.5 * sum(cosines), abs=1e-3)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -205,6 +223,14 @@ def test_a_dry_run_knows_its_tokens(config, place):
     real = trainable(build_run(config, place / "cache").module)
     joins = [p.numel() for name, p in real.items() if "projector" in name or name.endswith("image_newline")]
     assert groups["projector"].parameters == sum(joins)
+
+
+def test_a_teacher_that_runs_along_looks_at_every_view(config, place):
+    settings = {"align.online": True, "align.weights": "random"}
+    online = with_overrides(config, settings)
+    found = estimate(online, None, place, num_ranks=1, recipe_batch_size=4, tflops=1.0)
+    views = tiny.TILING.most_views
+    assert found.sample_flops["teacher align"] == views * count_flops(get_teacher("micro"))
 
 
 def test_what_does_not_fit(config, place, world, tmp_path):

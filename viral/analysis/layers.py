@@ -17,7 +17,6 @@ from viral.data.tokens import ImageTokens, encode_prompt
 from viral.mllm.llms import get_llm_family, prompt_template
 from viral.mllm.student import Seen, Student
 from viral.mllm.tap import LayerTap
-from viral.mllm.towers import patch_features
 
 PROMPT = f"{IMAGE_TAG}\nDescribe the image."
 
@@ -70,11 +69,11 @@ def _batch_groups(
     model = student.model
     tokens = encode_prompt(prompt, student.tokenizer, student.image, [student.image.block(seen[0].size)])
     ids_L = torch.tensor(tokens, device=model.device)
-    inputs = student.inputs(seen)
+    towers = student.features(seen)
+    blocks = student.visual_blocks(torch.cat(towers), [each.size for each in seen])
     with LayerTap(model.model.language_model, tuple(layers)) as tap:
-        model(input_ids=ids_L.repeat(len(seen), 1), **inputs, use_cache=False, logits_to_keep=1)
+        model(input_ids=ids_L.repeat(len(seen), 1), **blocks, use_cache=False, logits_to_keep=1)
         hidden = {layer: state_NLD[:, ids_L == student.image.id] for layer, state_NLD in tap.take().items()}
-    towers = patch_features(model.model, inputs["pixel_values"]).split([len(each.views) for each in seen])
     return [
         _groups(student.image, each, tower, {layer: state[index] for layer, state in hidden.items()})
         for index, (each, tower) in enumerate(zip(seen, towers, strict=True))
@@ -87,11 +86,11 @@ def _groups(
     """A group for each view of one picture; the bars of a tile and the newlines between rows are in none."""
     if image.tiling is None:
         return [TokenGroup(tower_VTV[0], hidden)]
-    view_M, patch_M = map(torch.from_numpy, tile_tokens(image.tiling, seen.size, image.grid[0]))
-    return [
-        TokenGroup(tower_TV[patch_M[view_M == view]], {k: v[view_M == view] for k, v in hidden.items()})
-        for view, tower_TV in enumerate(tower_VTV)
-    ]
+    places, groups = tile_tokens(image.tiling, seen.size, image.grid[0]), []
+    for view, tower_TV in enumerate(tower_VTV):
+        tokens, patches = map(torch.from_numpy, places.of_view(view))
+        groups.append(TokenGroup(tower_TV[patches], {k: v[tokens] for k, v in hidden.items()}))
+    return groups
 
 
 def visual_tokens(

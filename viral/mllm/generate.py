@@ -1,14 +1,12 @@
 """Greedy decoding of many image questions at once; the same tokens as one at a time.
 
 Shape letters: B prompts in a batch, L tokens of the longest prompt; N views of their images, T visual tokens per view,
-V tower width, D LLM width.
+V tower width.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 
@@ -16,8 +14,8 @@ from viral.data.conversation import IMAGE_TAG
 from viral.data.image_source import ImageSource
 from viral.data.tiles import Size
 from viral.data.tokens import encode_prompt
-from viral.errors import ConfigError, DataError, ImageError
-from viral.mllm.sight import Sight
+from viral.errors import ConfigError, DataError
+from viral.mllm.sight import Sight, naming
 from viral.mllm.student import Student
 
 log = logging.getLogger(__name__)
@@ -115,7 +113,7 @@ def greedy(
     # The image enters with the prompt; from then on its keys and values are in the cache.
     state = model(
         input_ids=ids_BL,
-        mm_encoder_outputs=visual_blocks(student, features_NTV, sizes),
+        **student.visual_blocks(features_NTV, sizes),
         attention_mask=mask_BL,
         position_ids=positions_BL,
         use_cache=True,
@@ -140,21 +138,6 @@ def greedy(
             use_cache=True,
         )
     return replies
-
-
-def visual_blocks(
-    student: Student, features_NTV: torch.Tensor, sizes: Sequence[Size] | None = None
-) -> dict[str, Any]:
-    """The tower's features as the model's forward takes an encoder's output: a block of visual tokens per image."""
-    core, tiling = student.model.model, student.image.tiling
-    projected_NTD = core.multi_modal_projector(features_NTV.to(student.model.dtype))
-    blocks = list(projected_NTD)
-    if tiling is not None:
-        assert sizes is not None
-        views = projected_NTD.split([tiling.num_views(size) for size in sizes])
-        strategy = student.model.config.vision_feature_select_strategy
-        blocks, _ = core.pack_image_features(views, torch.tensor(sizes), strategy, core.image_newline)
-    return {"image": SimpleNamespace(pooler_output=blocks)}
 
 
 def left_pad(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,12 +180,8 @@ def _blocks(question: Question, student: Student, image_mode: str) -> list[int]:
         raise DataError(
             f"The prompt of {question.key!r} holds {count} image tags for one image; put exactly one {IMAGE_TAG} in it."
         )
-    try:
+    with naming(question.image):
         return student.blocks([question.image], image_mode)
-    except ImageError as error:
-        raise ImageError(
-            f"{question.image}: {error}. Replace the file; no question may be skipped."
-        ) from error
 
 
 def _check_prompt(question: Question, prompt: Sequence[int], student: Student, max_new_tokens: int) -> None:

@@ -1,5 +1,6 @@
 """What is trained: the projector alone (LLaVA's stage one), or LoRA on the language model and the projector."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from viral.errors import ConfigError
 from viral.mllm.tiling import TILED
 
 if TYPE_CHECKING:
@@ -27,9 +29,13 @@ def add_lora(model: "Llava", *, rank: int, alpha: int, dropout: float, seed: int
     With tiles the token that ends their rows is trained, too; PEFT knows modules only, so it is no part of the adapter.
 
     Trainable tensors are fp32 whatever the base dtype: AdamW at 2e-5 would lose its updates in bf16.
+
+    Raises:
+        ConfigError: a rank that a linear cannot have.
     """
     from peft import LoraConfig, get_peft_model
 
+    _check_rank(model, rank)
     torch.manual_seed(seed)  # LoRA's A matrices
     config = LoraConfig(
         r=rank,
@@ -59,6 +65,18 @@ def quiet_peft() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
         yield
+
+
+def _check_rank(model: nn.Module, rank: int) -> None:
+    sides = [
+        min(module.weight.shape)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and re.fullmatch(LORA_TARGETS, name)
+    ]
+    if rank > min(sides):
+        raise ConfigError(
+            f"lora.rank={rank} is more than the smallest linear of this LLM has; set lora.rank={min(sides)} or less."
+        )
 
 
 def _in_full_precision(model: nn.Module) -> None:

@@ -4,19 +4,18 @@ Shape letters: N views of pictures, T visual tokens per view, V tower width.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 
-import numpy as np
 import torch
 
 from viral.data.image_source import ImageSource
-from viral.data.images import decode_image, normalise
+from viral.data.images import decode_image
 from viral.data.tiles import Size
 from viral.errors import ImageError
 from viral.mllm.student import Seen, Student
-from viral.mllm.towers import patch_features
 
 READERS = 4
 """Threads that decode; Pillow lets go of the interpreter's lock while it works."""
@@ -24,14 +23,11 @@ KEPT_BYTES = 2 << 30
 """Of features that later questions will ask for: 1,700 pictures of LLaVA-1.5 in 16 bits."""
 
 
-def look(student: Student, image: ImageSource, image_mode: str) -> Seen:
-    """What a student is shown of a picture.
-
-    Raises:
-        ImageError: an image that cannot be read; the message names it.
-    """
+@contextmanager
+def naming(image: ImageSource) -> Iterator[None]:
+    """Errors of a picture say which one it is."""
     try:
-        return student.look(decode_image(image), image_mode)
+        yield
     except ImageError as error:
         raise ImageError(f"{image}: {error}. Replace the file; no question may be skipped.") from error
 
@@ -63,13 +59,13 @@ class Sight:
         """Start to decode pictures that will be asked for next."""
         for image in images:
             if image not in self._kept and image not in self._reading:
-                self._reading[image] = self._readers.submit(look, self._student, image, self._mode)
+                self._reading[image] = self._readers.submit(self._read, image)
 
     def features(self, images: Sequence[ImageSource]) -> torch.Tensor:
         """Patch features [N, T, V] of all views of these pictures, one question after the other.
 
         Raises:
-            ImageError: see `look`.
+            ImageError: one cannot be read; the message names it.
         """
         self.read_ahead(images)
         times = Counter(images)
@@ -92,15 +88,16 @@ class Sight:
             if not self._open[image]:
                 self._kept.pop(image, None)
 
+    def _read(self, image: ImageSource) -> Seen:
+        with naming(image):
+            return self._student.look(decode_image(image), self._mode)
+
     def _look_at(self, images: list[ImageSource]) -> dict[ImageSource, torch.Tensor]:
         if not images:
             return {}
         seen = [self._reading[image].result() for image in images]
         self._sizes |= {image: each.size for image, each in zip(images, seen, strict=True)}
-        pixels = normalise(np.concatenate([each.views for each in seen]), self._student.pixels)
-        model = self._student.model
-        features_NTV = patch_features(model.model, pixels.to(model.device))
-        return dict(zip(images, features_NTV.split([len(each.views) for each in seen]), strict=True))
+        return dict(zip(images, self._student.features(seen), strict=True))
 
     def _room(self, features: torch.Tensor) -> bool:
         return sum(kept.nbytes for kept in self._kept.values()) + features.nbytes <= KEPT_BYTES

@@ -1,8 +1,12 @@
-"""Load a plain Hugging Face folder of a LLaVA or LLaVA-NeXT, strictly: every weight named, none left over."""
+"""A LLaVA or LLaVA-NeXT with what feeds it, loaded strictly from a plain Hugging Face folder.
+
+Shapes: N views of images, T patches of each, V tower width, D LLM width.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +20,7 @@ from viral.errors import WeightsError
 from viral.mllm.llms import get_llm_family
 from viral.mllm.load import load_strictly, load_tokenizer, read_model_config
 from viral.mllm.tiling import TILED, tiling_of
-from viral.mllm.towers import Tower, get_tower, tower_pixels
+from viral.mllm.towers import Tower, get_tower, patch_features, tower_pixels
 
 if TYPE_CHECKING:
     from transformers import (
@@ -66,13 +70,27 @@ class Student:
             image = centre_square(image)
         return Seen(self.image.tiling.views(image), (image.height, image.width))
 
-    def inputs(self, seen: Sequence[Seen]) -> dict[str, torch.Tensor]:
-        """What the model's forward takes of these images beside ids, on its device."""
+    def features(self, seen: Sequence[Seen]) -> list[torch.Tensor]:
+        """The tower's features [views, T, V] of each of these images."""
         pixels = normalise(np.concatenate([each.views for each in seen]), self.pixels)
-        images = {"pixel_values": pixels.to(self.model.device, self.model.dtype)}
-        if self.image.tiling is None:
-            return images
-        return images | {"image_sizes": torch.tensor([each.size for each in seen])}
+        features_NTV = patch_features(self.model.model, pixels.to(self.model.device))
+        return list(features_NTV.split([len(each.views) for each in seen]))
+
+    def visual_blocks(
+        self, features_NTV: torch.Tensor, sizes: Sequence[Size] | None = None
+    ) -> dict[str, Any]:
+        """The tower's features of all views as the model's forward takes an encoder's output, by keyword: a block of
+        visual tokens for each image. `sizes` of the images are asked for where they are tiled.
+        """
+        core, tiling = self.model.model, self.image.tiling
+        projected_NTD = core.multi_modal_projector(features_NTV.to(self.model.dtype))
+        blocks = list(projected_NTD)
+        if tiling is not None:
+            assert sizes is not None
+            views = projected_NTD.split([tiling.num_views(size) for size in sizes])
+            strategy = self.model.config.vision_feature_select_strategy
+            blocks, _ = core.pack_image_features(views, torch.tensor(sizes), strategy, core.image_newline)
+        return {"mm_encoder_outputs": {"image": SimpleNamespace(pooler_output=blocks)}}
 
     def sizes(self, images: Sequence[ImageSource], image_mode: str = "pad") -> list[Size] | None:
         """Sizes as `look` gives them, where they matter: of pictures that are tiled. They are not decoded.
