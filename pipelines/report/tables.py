@@ -111,7 +111,8 @@ def _headline(entry: dict[str, Any]) -> str:
     value, maximum = headline["value"], headline["maximum"]
     shown = "not defined" if value is None else f"<strong>{value:.1f}</strong>"
     return (
-        f"{shown}{'' if maximum == 100 else f' of {maximum:,.0f}'}<small>{unread:,} of {entry['scored']:,} unread</small>"
+        f"{shown}{'' if maximum == 100 else f' of {maximum:,.0f}'}"
+        f"<small>{unread:,} of {entry['scored']:,} unread</small>"
         f"<small>strict {other['strict']:.1f}, lenient {other['lenient']:.1f}</small>"
     )
 
