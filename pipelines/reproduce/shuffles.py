@@ -15,7 +15,7 @@ from pipelines.reproduce.table import Cell, Line, Table
 PERMUTATION = "permutation"
 LEGEND = (
     "Brackets behind shuffled counts: smallest and largest over the permutations; behind changes: 95 % bootstrap "
-    "interval over questions."
+    "interval over questions, ~ if it holds 0."
 )
 
 
@@ -37,6 +37,7 @@ def read_shuffles(request: Request, graph: Graph) -> Table | None:
         lines=tuple(_lines(request, data)),
         notes=TABLE_NOTES[request.target.name],
         left_out=graph.left_out,
+        digits=1,
     )
 
 
@@ -69,7 +70,11 @@ def _measured(shuffle: Shuffle, run: Run, task: str, found: dict[str, Any]) -> L
         cells=(
             Cell(ours=found["original"]),
             Cell(ours=found["mean"], interval=(smallest, largest)),
-            Cell(ours=found["change"], interval=(low, high)),
+            Cell(
+                ours=found["change"],
+                interval=(low, high),
+                verdict="within noise" if low <= 0 <= high else "significant",
+            ),
             Cell(ours=found["change_percent"]),
         ),
         runs=(run.name,),

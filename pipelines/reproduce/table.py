@@ -17,7 +17,7 @@ class Cell:
     delta: float | None = None
     delta_interval: Interval | None = None
     verdict: str | None = None
-    """Of the difference to the baseline: `significant` or `within noise`."""
+    """Of the difference to the baseline, or of ours if that is one: `significant` or `within noise`."""
     note: str | None = None
     """What is odd about the printed value."""
 
@@ -50,6 +50,8 @@ class Table:
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
     left_out: tuple[str, ...]
+    digits: int = 2
+    """Behind the point, as the paper prints them."""
 
     @property
     def footnotes(self) -> list[str]:
@@ -63,24 +65,33 @@ class Table:
 
 def texts(table: Table, line: Line) -> Iterator[tuple[str, list[str]]]:
     """What a row says: a name of each sub-row (`paper`, `ours`, `delta`), and its text in every column."""
+    plain, signed = f"{{:.{table.digits}f}}", f"{{:+.{table.digits}f}}"
     if any(cell.paper is not None for cell in line.cells):
-        yield "paper", [_paper(cell, table.mark(cell)) for cell in line.cells]
+        yield "paper", [_paper(cell, table.mark(cell), plain, signed) for cell in line.cells]
     if any(cell.ours is not None for cell in line.cells):
-        yield "ours", [_with_interval(cell.ours, cell.interval, "{:.2f}") for cell in line.cells]
+        yield (
+            "ours",
+            [
+                _with_interval(cell.ours, cell.interval, plain) + (_noise(cell) if cell.delta is None else "")
+                for cell in line.cells
+            ],
+        )
     if any(cell.delta is not None for cell in line.cells):
-        yield "difference", [_difference(cell) for cell in line.cells]
+        yield (
+            "difference",
+            [_with_interval(cell.delta, cell.delta_interval, signed) + _noise(cell) for cell in line.cells],
+        )
 
 
-def _paper(cell: Cell, mark: str) -> str:
+def _paper(cell: Cell, mark: str, plain: str, signed: str) -> str:
     if cell.paper is None:
         return ""
-    delta = "" if cell.paper_delta is None else f" ({cell.paper_delta:+.2f})"
-    return f"{cell.paper:.2f}{delta}" + (f" [{mark}]" if mark else "")
+    delta = "" if cell.paper_delta is None else f" ({signed.format(cell.paper_delta)})"
+    return f"{plain.format(cell.paper)}{delta}" + (f" [{mark}]" if mark else "")
 
 
-def _difference(cell: Cell) -> str:
-    noise = " ~" if cell.verdict == "within noise" else ""
-    return _with_interval(cell.delta, cell.delta_interval, "{:+.2f}") + noise
+def _noise(cell: Cell) -> str:
+    return " ~" if cell.verdict == "within noise" else ""
 
 
 def _with_interval(value: float | None, interval: Interval | None, form: str) -> str:

@@ -158,4 +158,8 @@ def test_table_3_shows_both_tasks_beside_the_printed_counts(request_of):
     ] * 2
     assert [cell.paper for cell in made.lines[0].cells] == [400, 374, -26, -6.5]
     assert made.lines[1].cells[1].interval == (270, 280)
+    assert "| 275.0 [270.0, 280.0] | -25.0 [-40.0, -10.0] |" in markdown(made)
+    found["change_interval"] = [-40.0, 1.0]
+    (folder / "permutation.json").write_text(json.dumps({"data": data}))
+    assert "-25.0 [-40.0, 1.0] ~ |" in markdown(read_shuffles(request, graph))
     assert read_shuffles(request_of("fig5"), plan_graph(request_of("fig5"))) is None
