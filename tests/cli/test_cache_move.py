@@ -101,6 +101,7 @@ def test_appending_hashes_new_images_only(viral, folder, monkeypatch):
     assert append_images(Path("grown"), wanted).planned.num_read == 2
 
 
+@pytest.mark.slow
 def test_appending_keeps_grid_and_kind_of_keys_and_takes_several_processes(viral, folder):
     made = ("--grid", "4", "--trust-paths")
     viral(

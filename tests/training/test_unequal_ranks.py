@@ -26,6 +26,7 @@ def share_out_everything(rank: int) -> None:
     deepspeed.zero_config = changed
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("llm", ["llama", "qwen2-tied"])
 def test_a_rank_without_labels_and_ranks_with_other_numbers_of_parts(config, world, tmp_path: Path, llm: str):

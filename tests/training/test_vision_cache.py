@@ -152,6 +152,7 @@ def test_clip_l_336_is_the_same_computation(config, world, tmp_path: Path, monke
     assert one_step(parts, None, vision)[0] == one_step(parts, None, None)[0]
 
 
+@pytest.mark.slow
 def test_two_ranks_under_zero_3_without_a_tower(config, world, tower_fp32, tmp_path: Path):
     """Also of text alone: a rank without images has no features to show."""
     two = with_overrides(config, {"data.micro_batch_size": 1, "optim.max_steps": 4})
